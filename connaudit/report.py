@@ -1,0 +1,183 @@
+"""What a diagnostic says of one target: values with units, never text laid out for somebody.
+
+Keys of columns, metrics and summaries are a contract with scripts; labels and sentences are for people.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from enum import Enum, IntEnum
+from typing import Any, Self
+
+from connaudit.errors import NoSlotsLeft, TargetError
+from connaudit.snapshot import Address, Gap, Server
+
+Value = None | bool | int | float | str | tuple["Value", ...]
+
+
+class Status(IntEnum):
+    """A verdict; its number is the exit status that monitoring systems know."""
+
+    OK = 0
+    WARNING = 1
+    CRITICAL = 2
+    UNKNOWN = 3  # could not be determined
+
+    @property
+    def word(self) -> str:
+        """Return the form that JSON uses."""
+        return self.name.lower()
+
+
+_GRAVITY = (Status.OK, Status.UNKNOWN, Status.WARNING, Status.CRITICAL)
+
+
+def gravity(status: Status) -> int:
+    """Return the rank in OK < UNKNOWN < WARNING < CRITICAL, the order in which verdicts are composed."""
+    return _GRAVITY.index(status)
+
+
+def worst(statuses: Iterable[Status]) -> Status:
+    """Return the gravest; OK if there is none.
+
+    >>> worst([Status.OK, Status.UNKNOWN, Status.WARNING]).name
+    'WARNING'
+    """
+    return max(statuses, key=gravity, default=Status.OK)
+
+
+class Unit(Enum):
+    """How a value is to be read."""
+
+    NONE = ""
+    SECONDS = "s"
+    COUNT = "count"
+    CONNECTIONS = "connections"
+    RATIO = "ratio"
+    TIMESTAMP = "timestamp"
+    SQL = "sql"  # text of a statement: may be long, is cut first, never shown by monitoring formats
+
+
+class Show(IntEnum):
+    """Where a column appears; a narrow table drops the highest first."""
+
+    ALWAYS = 0
+    TABLE = 1
+    ROOMY = 2  # in a table while there is room
+    WIDE = 3  # in `-f wide` and machine formats
+    DATA = 4  # in machine formats only
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: `key` in JSON and CSV, `label` in tables."""
+
+    key: str
+    label: str
+    unit: Unit = Unit.NONE
+    show: Show = Show.TABLE
+
+    @property
+    def is_number(self) -> bool:
+        """Whether values stand to the right."""
+        return self.unit in (Unit.SECONDS, Unit.COUNT, Unit.CONNECTIONS, Unit.RATIO)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of values under columns; `total` is how many there were before a limit cut them."""
+
+    key: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Value, ...], ...] = ()
+    total: int = 0
+    order: str | None = None  # how rows are ordered, in words: "oldest first"
+
+    def records(self) -> list[dict[str, Value]]:
+        """Return each row by the keys of its columns."""
+        keys = [column.key for column in self.columns]
+        return [dict(zip(keys, row, strict=True)) for row in self.rows]
+
+    def limited(self, most: int | None) -> Self:
+        """Return the same table with at most that many rows."""
+        return self if most is None or len(self.rows) <= most else replace(self, rows=self.rows[:most])
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A number for monitoring; `warning` and `critical` are the ranges really applied, in base units."""
+
+    name: str
+    value: float
+    unit: Unit = Unit.NONE
+    warning: str | None = None
+    critical: str | None = None
+    minimum: float | None = None
+    maximum: float | None = None
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that somebody should act on; `code` is stable and has a page in advice/."""
+
+    code: str
+    status: Status
+    message: str
+    metric: str | None = None
+    value: float | None = None
+    unit: Unit = Unit.NONE
+    threshold: str | None = None
+    hint: str | None = None
+    sessions: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Of which target an outcome speaks."""
+
+    target: str
+    origin: str
+    engine: str
+    address: Address
+    server: Server | None = None  # None: it never answered
+    taken_at: str | None = None
+    visibility: str | None = None  # full, partial
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What one diagnostic says of one target."""
+
+    check: str
+    source: Source
+    status: Status
+    headline: str  # one sentence, without the status word
+    value: str = ""  # the short form for one line of many: "94 of 97 used (96.9%)"
+    limit: str = ""  # the threshold that decided, as people write it
+    details: tuple[str, ...] = ()  # further sentences below the headline
+    summary: dict[str, Any] = field(default_factory=dict)
+    brief: Table | None = None  # one row: how this target stands in a list of many
+    overviews: tuple[Table, ...] = ()  # stand in JSON's summary under their keys
+    table: Table | None = None  # the rows
+    metrics: tuple[Metric, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    gaps: tuple[Gap, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why one target could not be audited; stands in the place of its reports."""
+
+    source: Source
+    error: TargetError
+    status: Status
+    checks: tuple[str, ...] = ()  # what was to be run
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the failure is itself the finding: no connection left."""
+        return isinstance(self.error, NoSlotsLeft)
+
+
+Outcome = Report | Failure
