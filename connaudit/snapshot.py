@@ -265,7 +265,7 @@ class Snapshot:
             raise ValueError(f"snapshot schema {number} is newer than this connaudit reads ({SCHEMA})")
         values = {key: value for key, value in saved.items() if key != "schema"}
         try:
-            return typing.cast(Self, _decode(cls, values))
+            return typing.cast("Self", _decode(cls, values))
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"damaged snapshot: {error}") from None
 

@@ -41,11 +41,11 @@ class Budget:
 class Take(Protocol):
     """What an engine module offers."""
 
-    def __call__(
+    def __call__(  # noqa: D102 - the module says it
         self, targets: Sequence[Target], facts: frozenset[Fact], budget: Budget
     ) -> Iterator[tuple[int, Taken]]: ...
 
 
 def engine(name: str) -> Take:
     """Return the `take` of an engine, importing its driver only now."""
-    return cast(Take, import_module(ENGINES[name]).take)
+    return cast("Take", import_module(ENGINES[name]).take)

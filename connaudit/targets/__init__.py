@@ -5,7 +5,7 @@ in an error about a malformed URL. Nobody keeps the string that a target was par
 """
 
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 from connaudit.snapshot import Address
 
@@ -14,7 +14,7 @@ class Secret:
     """A value that never prints. `reveal()` is for drivers alone."""
 
     __slots__ = ("_value",)
-    known: "set[Secret]" = set()  # of this process: output is searched for them before it is written
+    known: ClassVar[set["Secret"]] = set()  # of this process: output is searched for them before it is written
 
     def __init__(self, value: str) -> None:
         self._value = value
