@@ -9,7 +9,7 @@ from enum import Enum, IntEnum
 from typing import Any, Self
 
 from connaudit.errors import NoSlotsLeft, TargetError
-from connaudit.snapshot import Address, Gap, Server
+from connaudit.snapshot import Address, Fact, Gap, Server
 
 Value = None | bool | int | float | str | tuple["Value", ...]
 
@@ -114,6 +114,7 @@ class Metric:
     minimum: float | None = None
     maximum: float | None = None
     labels: tuple[tuple[str, str], ...] = ()
+    needs: frozenset[Fact] = frozenset()  # without these the value would be a guess, and is left out
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ class Kind(StrEnum):
     CLIENT = "client"
     REPLICATION = "replication"  # walsenders; Binlog Dump threads
     PARALLEL = "parallel"  # a worker of some client's statement: never a connection, never a second query
+    JOB = "job"  # a statement of somebody's that the server runs without a connection: scheduled events
     INTERNAL = "internal"  # the server's own work: autovacuum, event scheduler, replica appliers, extensions
 
 
@@ -237,6 +238,7 @@ class Snapshot:
     facts: frozenset[Fact] = frozenset()  # what was asked for
     sessions: tuple[Session, ...] = ()
     prepared: tuple[PreparedTransaction, ...] = ()
+    databases: tuple[str, ...] = ()  # all that there are; empty where they were not read or are not all told
     guards: tuple[Guard, ...] = ()
     gaps: tuple[Gap, ...] = ()
     notes: tuple[str, ...] = ()  # what a reader should know: clock skew, pooler, encoding

@@ -1,0 +1,62 @@
+"""The questions that connaudit answers: one module each, whose docstring is its help.
+
+A module offers `NEEDS` (without these facts there is no verdict), `WANTS` (shown where the server tells), `METRICS`
+(the first is meant where a threshold names none), `WARNING` and `CRITICAL` (default thresholds), a frozen `Options`,
+and `run(snapshot, options) -> Report`, which is pure: no clock, no driver, no terminal.
+"""
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Protocol
+
+from connaudit.options import Options, Sql
+from connaudit.report import Report
+from connaudit.snapshot import Fact, Snapshot
+from connaudit.thresholds import Metric
+
+# In the order in which `check` asks them. The name is the command; the module has underscores for hyphens.
+NAMES = ("count", "idle-tx", "long-queries")
+
+
+class Run(Protocol):
+    """How a diagnostic judges."""
+
+    def __call__(self, snapshot: Snapshot, options: Any) -> Report: ...  # noqa: D102 - the module says it
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """One question, made from its module."""
+
+    name: str
+    help: str
+    needs: frozenset[Fact]
+    wants: frozenset[Fact]
+    metrics: tuple[Metric, ...]
+    warning: tuple[str, ...]
+    critical: tuple[str, ...]
+    options: type[Options]
+    run: Run
+
+    def facts(self, options: Options) -> frozenset[Fact]:
+        """Return what to read from the server: no statement texts for somebody who wants to see none."""
+        facts = self.needs | self.wants
+        return facts - {Fact.QUERIES} if options.sql is Sql.NONE else facts
+
+
+def diagnostic(name: str) -> Diagnostic:
+    """Return the diagnostic of that name; KeyError if there is none."""
+    if name not in NAMES:
+        raise KeyError(name)
+    module = import_module(f"connaudit.diagnostics.{name.replace('-', '_')}")
+    return Diagnostic(
+        name=name,
+        help=module.__doc__ or "",
+        needs=module.NEEDS,
+        wants=module.WANTS,
+        metrics=module.METRICS,
+        warning=module.WARNING,
+        critical=module.CRITICAL,
+        options=module.Options,
+        run=module.run,
+    )

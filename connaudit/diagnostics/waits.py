@@ -1,0 +1,39 @@
+"""Who waits behind whom: the graph of lock waits, which may have cycles and name sessions that have gone."""
+
+from collections.abc import Iterable, Mapping
+
+from connaudit.snapshot import Session
+
+
+def edges(sessions: Iterable[Session]) -> dict[int, tuple[int, ...]]:
+    """Return for each waiter the ids of those in its way; 0 is a prepared transaction."""
+    return {s.id: s.wait.blocked_by for s in sessions if s.wait and s.wait.blocked_by}
+
+
+def victims(blocked_by: Mapping[int, tuple[int, ...]]) -> dict[int, frozenset[int]]:
+    """Return for each blocker all that wait behind it, directly or through others, itself never.
+
+    >>> sorted(victims({2: (1,), 3: (2,)})[1])
+    [2, 3]
+    """
+    behind: dict[int, list[int]] = {}
+    for waiter, blockers in blocked_by.items():
+        for blocker in set(blockers):
+            behind.setdefault(blocker, []).append(waiter)
+    return {blocker: _reached(blocker, behind) for blocker in behind}
+
+
+def _reached(start: int, behind: Mapping[int, list[int]]) -> frozenset[int]:
+    seen: set[int] = set()
+    ahead = list(behind.get(start, ()))
+    while ahead:
+        waiter = ahead.pop()
+        if waiter != start and waiter not in seen:
+            seen.add(waiter)
+            ahead.extend(behind.get(waiter, ()))
+    return frozenset(seen)
+
+
+def blockers_are_known(sessions: Iterable[Session]) -> bool:
+    """Return whether the server told of every waiter whom it waits for."""
+    return all(s.wait.blocked_by is not None for s in sessions if s.wait)
