@@ -1,0 +1,1 @@
+"""Real servers, real faults, real subprocesses: what connaudit claims is tested here."""

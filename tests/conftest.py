@@ -1,0 +1,125 @@
+"""Fixtures for everybody: servers that run, and roles to audit them as.
+
+`postgres`, `mariadb` and `mysql` (MariaDB where there is no MySQL) are one shared server each. A test that asks for
+`postgres_any`, `mysql_any`, `server` or `pooler` runs once on each chosen server of that family (`--servers`).
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+
+import pytest
+
+from tests.servers import Description, Fleet, Running, ServersMissing, chosen
+
+FAMILIES = {
+    "postgres_any": ("postgres",),
+    "mysql_any": ("mysql", "mariadb"),
+    "server": ("postgres", "mysql", "mariadb"),
+    "pooler": ("pgbouncer",),
+}
+ONE = {"postgres": ("postgres",), "mariadb": ("mariadb",), "mysql": ("mysql", "mariadb")}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--servers", metavar="NAMES", help="servers to test on: names, kinds or `all`; default: the newest of each kind"
+    )
+
+
+CHOSEN = pytest.StashKey[list[Description]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    try:
+        config.stash[CHOSEN] = chosen(config.getoption("--servers"))
+    except ServersMissing as missing:
+        raise pytest.UsageError(str(missing)) from None
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return "servers: " + ", ".join(one.name for one in config.stash[CHOSEN])
+
+
+def of_kinds(config: pytest.Config, kinds: tuple[str, ...]) -> list[Description]:
+    return [one for one in config.stash[CHOSEN] if one.kind in kinds]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    for name, kinds in FAMILIES.items():
+        if name in metafunc.fixturenames:
+            found = of_kinds(metafunc.config, kinds)
+            metafunc.parametrize(name, found, indirect=True, ids=[one.name for one in found], scope="session")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out, and count as deselected, the tests whose kind of server was not chosen."""
+    absent = {name for name, kinds in (FAMILIES | ONE).items() if not of_kinds(config, kinds)}
+    out = [item for item in items if absent.intersection(getattr(item, "fixturenames", ()))]
+    if out:
+        config.hook.pytest_deselected(items=out)
+        items[:] = [item for item in items if item not in out]
+
+
+@pytest.fixture(scope="session")
+def fleet() -> Iterator[Fleet]:
+    with Fleet() as fleet:
+        yield fleet
+
+
+def _any(request: pytest.FixtureRequest, fleet: Fleet) -> Running:
+    return fleet.shared(request.param)
+
+
+postgres_any = pytest.fixture(scope="session", name="postgres_any")(_any)
+mysql_any = pytest.fixture(scope="session", name="mysql_any")(_any)
+server = pytest.fixture(scope="session", name="server")(_any)
+pooler = pytest.fixture(scope="session", name="pooler")(_any)
+
+
+@pytest.fixture
+def postgres(fleet: Fleet, pytestconfig: pytest.Config) -> Running:
+    """The newest chosen PostgreSQL."""
+    return fleet.shared(of_kinds(pytestconfig, ONE["postgres"])[-1])
+
+
+@pytest.fixture
+def mariadb(fleet: Fleet, pytestconfig: pytest.Config) -> Running:
+    """The newest chosen MariaDB."""
+    return fleet.shared(of_kinds(pytestconfig, ONE["mariadb"])[-1])
+
+
+@pytest.fixture
+def mysql(fleet: Fleet, pytestconfig: pytest.Config) -> Running:
+    """The newest chosen MySQL; MariaDB where there is none."""
+    return fleet.shared(of_kinds(pytestconfig, ONE["mysql"])[0])
+
+
+@pytest.fixture(params=["monitor", "plain"])
+def auditor(request: pytest.FixtureRequest) -> str:
+    """The role to audit as: one that may see everything, and one that was granted nothing."""
+    name: str = request.param
+    return name
+
+
+Start = Callable[..., Running]
+
+
+@pytest.fixture
+def start(fleet: Fleet) -> Iterator[Start]:
+    """Start a server of one's own, like a shared one but with other settings; it ends with the test.
+
+    full = start(postgres, max_connections=20); east = start(mysql, environment={"TZ": "Asia/Tokyo"})
+    """
+    with ExitStack() as stack:
+
+        def start(
+            like: Running,
+            environment: Mapping[str, str] | None = None,
+            backend: Running | None = None,
+            **settings: str | int,
+        ) -> Running:
+            server = fleet.start(like.description, settings, environment, backend)
+            stack.callback(fleet.stop, server)
+            return server
+
+        yield start
