@@ -131,7 +131,8 @@ class Session:
 class PreparedTransaction:
     """A two-phase transaction without a session: PREPARE TRANSACTION, XA PREPARE."""
 
-    id: str  # gid or xid, in the form that ROLLBACK PREPARED or XA ROLLBACK takes
+    id: str  # gid or xid, as the server shows it
+    ending: str  # the statement that undoes it: ROLLBACK PREPARED 'gid', XA ROLLBACK ...
     user: str | None = None
     database: str | None = None
     age: float | None = None

@@ -1,8 +1,27 @@
 """Who waits behind whom: the graph of lock waits, which may have cycles and name sessions that have gone."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
-from connaudit.snapshot import Session
+from connaudit.snapshot import Fact, Session, Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """Who waits behind each blocker; `known` is False where the server does not tell who is in whose way."""
+
+    victims: Mapping[int, frozenset[int]]
+    known: bool
+
+    def behind(self, blocker: int) -> frozenset[int] | None:
+        """Return all that wait behind a session, directly or not; None if that is not to be known."""
+        return self.victims.get(blocker, frozenset()) if self.known else None
+
+
+def waits(snapshot: Snapshot) -> Waits:
+    """Return the lock waits of a snapshot."""
+    told = Fact.LOCKS in snapshot.facts and all(gap.partial for gap in snapshot.gaps_in(frozenset({Fact.LOCKS})))
+    return Waits(victims(edges(snapshot.sessions)), told and blockers_are_known(snapshot.sessions))
 
 
 def edges(sessions: Iterable[Session]) -> dict[int, tuple[int, ...]]:

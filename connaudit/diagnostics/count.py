@@ -1,0 +1,346 @@
+"""Connections in use against the limit, by state and by application, user, database or client.
+
+Usable is what an ordinary role can ever have: the server's limit without what is reserved. The session of this audit
+is not counted. Where a role or a database has a limit of its own, the tightest of them all decides and is named.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from connaudit import options as opt
+from connaudit.diagnostics.judging import Judgement, Limits, composed, judge, limits
+from connaudit.diagnostics.source import source
+from connaudit.report import Column, Finding, Metric, Report, Show, Status, Table, Unit, Value
+from connaudit.snapshot import Capacity, Fact, Kind, Limit, Session, Snapshot, State
+from connaudit.thresholds import Condition, Measure
+from connaudit.thresholds import Metric as Judged
+from connaudit.units import format_percent, plural
+
+NEEDS = frozenset({Fact.SESSIONS, Fact.STATES})
+WANTS: frozenset[Fact] = frozenset()
+USED = Judged("used", Measure.SLOTS, "connections in use, of the whole server; a percentage is of the usable ones")
+FREE = Judged("free", Measure.COUNT, "connections left for ordinary roles", falls=True)
+ROLE_USED = Judged("role_used", Measure.SLOTS, "connections of a role or account that has a limit of its own")
+DB_USED = Judged("db_used", Measure.SLOTS, "connections to a database that has a limit of its own")
+COUNT = Judged("count", Measure.COUNT, "sessions that match the filters")
+METRICS = (USED, FREE, ROLE_USED, DB_USED, COUNT)
+WARNING = ("80pct",)
+CRITICAL = ("90pct", "free=3:")
+GROUPS = {"state": "STATE", "app": "APP", "user": "USER", "db": "DB", "client": "CLIENT"}
+IDLE_STATES = (State.IDLE_IN_TRANSACTION, State.ABORTED)
+
+
+def parse_groups(text: str) -> tuple[str, ...]:
+    """Read `app,user`; ValueError names what there is to group by."""
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    unknown = [name for name in names if name not in GROUPS]
+    if unknown or not names:
+        raise ValueError(f"cannot group by {unknown[0] if unknown else 'nothing'!r}; there are {', '.join(GROUPS)}")
+    return names
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options(opt.Options):
+    """What `count` can be asked."""
+
+    by: tuple[str, ...] = opt.option(
+        "--by",
+        default=("app", "user"),
+        read=parse_groups,
+        metavar="LIST",
+        help="group sessions by these: state, app, user, db, client [default: app,user]",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """How much of one limit is used; `judgements` are of its own thresholds."""
+
+    name: str  # server, role shop_web, database shop
+    used: int
+    usable: int
+
+    @property
+    def ratio(self) -> float:
+        """Return used by usable; 1 where nothing is usable."""
+        return self.used / self.usable if self.usable else 1.0
+
+
+def run(snapshot: Snapshot, options: Options) -> Report:
+    """Judge one snapshot."""
+    held = limits(options, METRICS, WARNING, CRITICAL)
+    matching = [s for s in snapshot.clients if options.only.passes(s)]
+    used = used_by_others(snapshot)
+    judgements, findings = _judged(snapshot, held, used, len(matching))
+    tightest = max(_usages(snapshot.capacity, used), key=lambda usage: usage.ratio, default=None)
+    return Report(
+        check="count",
+        source=source(snapshot),
+        status=composed(judgements) if used is not None else Status.UNKNOWN,
+        headline=_headline(snapshot.capacity, used),
+        value=_short(snapshot.capacity, used),
+        limit=next((j.limit for j in judgements if j.status is composed(judgements) and j.limit), ""),
+        details=tuple(_details(snapshot, used, tightest)),
+        summary=_summary(snapshot, used, tightest, len(matching)),
+        brief=_brief(snapshot, used, matching),
+        overviews=(_by_state(snapshot, matching, options), *_limits_table(snapshot.capacity)),
+        table=_groups(matching, options.by),
+        metrics=tuple(_metrics(snapshot, judgements, matching)),
+        findings=tuple(findings),
+        notes=snapshot.notes,
+    )
+
+
+def used_by_others(snapshot: Snapshot) -> int | None:
+    """Return the connections in use without our own; None if the server does not tell."""
+    return None if snapshot.capacity.used is None else max(0, snapshot.capacity.used - 1)
+
+
+def _usages(capacity: Capacity, used: int | None) -> list[Usage]:
+    """Return every limit with its use, the server's first."""
+    whole = [] if used is None else [Usage("server", used, capacity.usable)]
+    return whole + [
+        Usage(f"{own.scope} {own.name}", own.used, own.limit) for own in capacity.limits if own.used is not None
+    ]
+
+
+def _judged(snapshot: Snapshot, held: Limits, used: int | None, matching: int) -> tuple[list[Judgement], list[Finding]]:
+    """Return the verdicts on each metric, and the findings of those that are not well."""
+    capacity = snapshot.capacity
+    free = None if used is None else capacity.free(used)
+    whole = judge(USED, used, held, capacity.usable)
+    left = judge(FREE, free, held)
+    counted = judge(COUNT, matching, held)
+    findings = []
+    if whole.decisive:
+        hint = "see who holds them below; raise max_connections last"
+        findings.append(whole.finding("CA101", _headline(capacity, used), hint))
+    if left.decisive:
+        findings.append(left.finding("CA103", f"{plural(free or 0, 'connection')} left for ordinary roles"))
+    if counted.decisive:
+        findings.append(counted.finding("CA105", f"{plural(matching, 'session')} match the filter"))
+    own = [(limit, _judge_own(limit, held)) for limit in capacity.limits if limit.used is not None]
+    findings.extend(_own_finding(limit, judgement) for limit, judgement in own if judgement.decisive)
+    return [whole, left, counted, *(judgement for _, judgement in own)], findings
+
+
+def _judge_own(own: Limit, held: Limits) -> Judgement:
+    """Judge the use of one role's or database's own limit.
+
+    Thresholds on role_used or db_used if there are any; else the percentages that hold for the server.
+    """
+    metric = DB_USED if own.scope == "database" else ROLE_USED
+    if not held.of(metric):
+        held = Limits(_percentages(held.warning, metric), _percentages(held.critical, metric))
+    return judge(metric, own.used, held, own.limit)
+
+
+def _percentages(conditions: Iterable[Condition], metric: Judged) -> tuple[Condition, ...]:
+    return tuple(replace(c, metric=metric) for c in conditions if c.metric == USED and c.range.percent)
+
+
+def _own_finding(own: Limit, judgement: Judgement) -> Finding:
+    setting = "datconnlimit" if own.scope == "database" else "rolconnlimit or max_user_connections"
+    message = f"{own.scope} {own.name}: {own.used} of its own limit of {plural(own.limit, 'connection')} in use"
+    return judgement.finding("CA104", message, f"the limit is set by {setting}")
+
+
+def _headline(capacity: Capacity, used: int | None) -> str:
+    if used is None:
+        return "the server does not tell how many connections are in use"
+    free = capacity.free(used)
+    share = format_percent(used / capacity.usable) if capacity.usable else "all"
+    return f"{used} of {capacity.usable} usable connections in use ({share}), {free} free"
+
+
+def _short(capacity: Capacity, used: int | None) -> str:
+    if used is None:
+        return "use not told"
+    share = format_percent(used / capacity.usable) if capacity.usable else "all"
+    return f"{used} of {capacity.usable} used ({share})"
+
+
+def _details(snapshot: Snapshot, used: int | None, tightest: Usage | None) -> Iterable[str]:
+    """Return what stands below the headline: where the numbers come from."""
+    capacity = snapshot.capacity
+    reserves = [f"max_connections {capacity.limit}"]
+    if capacity.reserved_superuser:
+        reserves.append(f"{capacity.reserved_superuser} reserved for superusers")
+    if capacity.reserved:
+        reserves.append(f"{capacity.reserved} for pg_use_reserved_connections")
+    if capacity.extra_superuser:
+        reserves.append(f"{capacity.extra_superuser} more for CONNECTION_ADMIN or SUPER")
+    yield ", ".join(reserves) + "; connaudit's own session not counted"
+    if used is not None and capacity.free_superuser(used) != capacity.free(used):
+        middle = f", {capacity.free_reserved(used)} for pg_use_reserved_connections" if capacity.reserved else ""
+        yield f"free: {capacity.free(used)} for ordinary roles{middle}, {capacity.free_superuser(used)} for superusers"
+    if tightest and tightest.name != "server":
+        yield f"the tightest limit is that of {tightest.name}: {tightest.used} of {tightest.usable}"
+    apart = list(_beside(snapshot))
+    if apart:
+        yield "not connections: " + ", ".join(apart)
+
+
+def _beside(snapshot: Snapshot) -> Iterable[str]:
+    """Return what occupies rows in the server's list but no usable slot."""
+    kinds = Counter(s.kind for s in snapshot.sessions)
+    walsenders = snapshot.capacity.walsenders
+    if walsenders:
+        most = snapshot.capacity.walsender_limit
+        yield f"{plural(walsenders, 'walsender')} (of max_wal_senders {most})"
+    if kinds[Kind.PARALLEL]:
+        yield plural(kinds[Kind.PARALLEL], "parallel worker")
+    if kinds[Kind.JOB]:
+        yield plural(kinds[Kind.JOB], "scheduled job")
+    if kinds[Kind.INTERNAL]:
+        yield plural(kinds[Kind.INTERNAL], "background process", "background processes")
+
+
+def _summary(snapshot: Snapshot, used: int | None, tightest: Usage | None, matching: int) -> dict[str, Any]:
+    capacity = snapshot.capacity
+    known = used is not None
+    return {
+        "used": used,
+        "usable": capacity.usable,
+        "free": capacity.free(used) if used is not None else None,
+        "free_reserved": capacity.free_reserved(used) if used is not None else None,
+        "free_superuser": capacity.free_superuser(used) if used is not None else None,
+        "max_connections": capacity.limit,
+        "reserved": capacity.reserved_superuser + capacity.reserved,
+        "used_ratio": round(used / capacity.usable, 4) if used is not None and capacity.usable else None,
+        "limit": tightest.name if tightest else None,
+        "excluded_self": 1 if known else 0,
+        "matching": matching,
+        "hidden": sum(s.state is None for s in snapshot.clients),
+        "authenticating": capacity.authenticating,
+        "walsenders": capacity.walsenders,
+        "background": sum(s.kind in (Kind.INTERNAL, Kind.JOB, Kind.PARALLEL) for s in snapshot.sessions),
+        "refused_since_start": capacity.refused,
+        "peak": capacity.peak,
+    }
+
+
+def _by_state(snapshot: Snapshot, matching: Sequence[Session], options: Options) -> Table:
+    """Count sessions by state, most first; what the server counts and does not show is a row of its own."""
+    counts = Counter(_state_word(s) for s in matching)
+    rows: list[tuple[Value, ...]] = [
+        (
+            word,
+            count,
+            max((s.state_age for s in matching if _state_word(s) == word and s.state_age is not None), default=None),
+        )
+        for word, count in counts.most_common()
+    ]
+    used = used_by_others(snapshot)
+    unseen = (used or 0) - len(snapshot.clients) - _replicas_in_slots(snapshot)
+    if unseen > 0 and not options.only:
+        rows.append(("not shown", unseen, None))
+    columns = (
+        Column("state", "STATE", show=Show.ALWAYS),
+        Column("count", "COUNT", Unit.COUNT, Show.ALWAYS),
+        Column("oldest_seconds", "OLDEST", Unit.SECONDS, Show.ROOMY),
+    )
+    return Table("by_state", columns, tuple(rows), len(rows))
+
+
+def _replicas_in_slots(snapshot: Snapshot) -> int:
+    """Return how many replication sessions occupy ordinary slots: on PostgreSQL 12 and later none do."""
+    if snapshot.capacity.walsenders is not None:
+        return 0
+    return sum(s.kind is Kind.REPLICATION for s in snapshot.sessions)
+
+
+def _state_word(session: Session) -> str:
+    return session.state.value if session.state else "hidden"
+
+
+def _limits_table(capacity: Capacity) -> tuple[Table, ...]:
+    """Return the roles and databases that have limits of their own, tightest first; nothing if none has."""
+    own = sorted(capacity.limits, key=lambda limit: -((limit.used or 0) / max(limit.limit, 1)))
+    if not own:
+        return ()
+    columns = (
+        Column("scope", "LIMIT OF", show=Show.ALWAYS),
+        Column("name", "NAME", show=Show.ALWAYS),
+        Column("used", "USED", Unit.COUNT, Show.ALWAYS),
+        Column("limit", "LIMIT", Unit.COUNT, Show.ALWAYS),
+    )
+    return (Table("limits", columns, tuple((o.scope, o.name, o.used, o.limit) for o in own), len(own)),)
+
+
+def _groups(sessions: Sequence[Session], by: tuple[str, ...]) -> Table:
+    """Count sessions by the chosen keys, most first."""
+    groups: dict[tuple[str, ...], list[Session]] = {}
+    for session in sessions:
+        groups.setdefault(tuple(_group_value(session, key) for key in by), []).append(session)
+    ordered = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
+    rows = tuple((*names, *_tally(members)) for names, members in ordered)
+    others = any(row[-2] for row in rows)
+    hidden = any(row[-1] for row in rows)
+    columns = (
+        *(Column(key, GROUPS[key], show=Show.ALWAYS if key == by[0] else Show.TABLE) for key in by),
+        Column("count", "COUNT", Unit.COUNT, Show.ALWAYS),
+        Column("idle", "IDLE", Unit.COUNT),
+        Column("idle_in_transaction", "IDLE-TX", Unit.COUNT),
+        Column("active", "ACTIVE", Unit.COUNT),
+        Column("other", "OTHER", Unit.COUNT, Show.ROOMY if others else Show.DATA),
+        Column("hidden", "HIDDEN", Unit.COUNT, Show.TABLE if hidden else Show.DATA),
+    )
+    return Table("groups", columns, rows, len(rows), order="most first")
+
+
+def _group_value(session: Session, key: str) -> str:
+    value = {
+        "state": _state_word(session),
+        "app": session.application,
+        "user": session.user,
+        "db": session.database,
+        "client": session.client,
+    }[key]
+    return value if value is not None else "(none)" if key in ("user", "db") else "(unknown)"
+
+
+def _tally(members: Sequence[Session]) -> tuple[int | None, ...]:
+    """Return count, idle, idle in transaction, active, other, hidden; states are None where all are hidden."""
+    hidden = sum(s.state is None for s in members)
+    idle = sum(s.state is State.IDLE for s in members)
+    in_transaction = sum(s.state in IDLE_STATES for s in members)
+    active = sum(s.state in (State.ACTIVE, State.FASTPATH) for s in members)
+    if hidden == len(members):
+        return hidden, None, None, None, None, hidden
+    other = len(members) - hidden - idle - in_transaction - active
+    return len(members), idle, in_transaction, active, other, hidden
+
+
+def _brief(snapshot: Snapshot, used: int | None, matching: Sequence[Session]) -> Table:
+    """Return this target as one row of a fleet."""
+    capacity = snapshot.capacity
+    ratio = used / capacity.usable if used is not None and capacity.usable else None
+    _, idle, in_transaction, active, _, _ = _tally(matching) if matching else (0, 0, 0, 0, 0, 0)
+    columns = (
+        Column("used", "USED", Unit.CONNECTIONS, Show.ALWAYS),
+        Column("usable", "USABLE", Unit.CONNECTIONS),
+        Column("used_ratio", "PCT", Unit.RATIO),
+        Column("free", "FREE", Unit.CONNECTIONS),
+        Column("idle", "IDLE", Unit.COUNT, Show.ROOMY),
+        Column("idle_in_transaction", "IDLE-TX", Unit.COUNT, Show.ROOMY),
+        Column("active", "ACTIVE", Unit.COUNT, Show.ROOMY),
+    )
+    free = capacity.free(used) if used is not None else None
+    row = (used, capacity.usable, ratio, free, idle, in_transaction, active)
+    return Table("brief", columns, (row,), 1)
+
+
+def _metrics(snapshot: Snapshot, judgements: Sequence[Judgement], matching: Sequence[Session]) -> Iterable[Metric]:
+    """Return what monitoring systems store: use with its limits, and the sessions by state."""
+    capacity = snapshot.capacity
+    whole, left = judgements[0], judgements[1]
+    if whole.value is not None and left.value is not None:
+        yield Metric("used", whole.value, Unit.CONNECTIONS, whole.warning, whole.critical, 0, capacity.usable)
+        yield Metric("free", left.value, Unit.CONNECTIONS, left.warning, left.critical, 0, capacity.usable)
+        yield Metric("usable", capacity.usable, Unit.CONNECTIONS)
+    counts = Counter(_state_word(s) for s in matching if s.state)
+    for word in sorted({State.IDLE.value, State.IDLE_IN_TRANSACTION.value, State.ACTIVE.value, *counts}):
+        yield Metric("connections", counts[word], Unit.CONNECTIONS, labels=(("state", word),), needs=NEEDS)

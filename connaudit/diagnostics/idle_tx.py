@@ -1,0 +1,339 @@
+"""Sessions idle in transaction, with what they hold and whom they hold up.
+
+Two clocks: IDLE is the time since the session went idle, which decides; TX AGE is the time since its transaction began,
+which a busy session can have as well (threshold `tx_age`). The statement shown is the last one, not a running one.
+Prepared transactions, which have no session any more, are listed with their identifier.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from connaudit import options as opt
+from connaudit.diagnostics.judging import Judgement, Limits, composed, judge, limits
+from connaudit.diagnostics.sessions import oldest_first, shown_sql
+from connaudit.diagnostics.source import source
+from connaudit.diagnostics.waits import Waits, waits
+from connaudit.report import Column, Finding, Metric, Report, Show, Table, Unit, Value
+from connaudit.snapshot import Fact, PreparedTransaction, Session, Snapshot, State, Transaction
+from connaudit.thresholds import Measure
+from connaudit.thresholds import Metric as Judged
+from connaudit.units import format_duration, plural
+
+NEEDS = frozenset({Fact.SESSIONS, Fact.STATES, Fact.TRANSACTIONS})
+WANTS = frozenset({Fact.QUERIES, Fact.LOCKS})
+AGE = Judged("age", Measure.SECONDS, "time since the session went idle inside its transaction")
+TX_AGE = Judged("tx_age", Measure.SECONDS, "time since the transaction began, whatever its session does")
+COUNT = Judged("count", Measure.COUNT, "sessions idle in transaction for --min-age or longer")
+BLOCKING = Judged("blocking", Measure.COUNT, "sessions that wait behind them")
+METRICS = (AGE, TX_AGE, COUNT, BLOCKING)
+WARNING = ("1m",)
+CRITICAL = ("10m",)
+PREPARED = 0  # the id that stands for prepared transactions in a wait graph
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options(opt.Options):
+    """What `idle-tx` can be asked."""
+
+    min_age: float = opt.duration("--min-age", default="10s", help="list those that have been idle for so long")
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """One listed transaction: a session's, or a prepared one of no session."""
+
+    session: Session | None
+    prepared: PreparedTransaction | None
+    behind: frozenset[int] | None  # who waits behind it; None: not to be known
+
+    @property
+    def age(self) -> float | None:
+        """Return seconds since it went idle."""
+        return self.session.state_age if self.session else self.prepared.age if self.prepared else None
+
+    @property
+    def transaction(self) -> Transaction:
+        """Return what is told of the transaction."""
+        if self.session:
+            return self.session.transaction or Transaction()
+        prepared = self.prepared or PreparedTransaction("", "")
+        return Transaction(prepared.age, True, None, prepared.horizon_age, rows_modified=prepared.rows_modified)
+
+
+def run(snapshot: Snapshot, options: Options) -> Report:
+    """Judge one snapshot."""
+    held = limits(options, METRICS, WARNING, CRITICAL)
+    graph = waits(snapshot)
+    idle = oldest_first(_idle(snapshot, options, graph), lambda item: item.age)
+    too_old = [s for s in _busy(snapshot, options) if judge(TX_AGE, _transaction_age(s), held).decisive]
+    listed = [item for item in idle if item.age is None or item.age >= options.min_age]
+    behind = _behind(listed)
+    judgements = _judgements(snapshot, options, held, idle, len(listed), behind)
+    rows = [*listed, *(Idle(s, None, graph.behind(s.id)) for s in too_old)]
+    decided = next((j for j in judgements if j.status is composed(judgements) and j.limit), None)
+    return Report(
+        check="idle-tx",
+        source=source(snapshot),
+        status=composed(judgements),
+        headline=_headline(listed, behind, options, decided, too_old),
+        value=_short(listed),
+        limit=decided.limit if decided else "",
+        details=tuple(_details(snapshot, listed, options)),
+        summary=_summary(snapshot, listed, idle, behind),
+        table=_table(snapshot, rows, options),
+        metrics=tuple(_metrics(judgements, listed, behind)),
+        findings=tuple(_findings(judgements, held, listed, too_old)),
+        notes=snapshot.notes,
+    )
+
+
+def _idle(snapshot: Snapshot, options: Options, graph: Waits) -> Iterable[Idle]:
+    """Return every transaction that nobody works in, sessions' and prepared ones."""
+    for session in snapshot.clients:
+        untracked = session.state is State.UNTRACKED and session.in_transaction
+        if (session.open_transaction or untracked) and options.only.passes(session):
+            yield Idle(session, None, graph.behind(session.id))
+    for prepared in snapshot.prepared:
+        stand_in = Session(PREPARED, user=prepared.user, database=prepared.database)
+        if options.only.passes(stand_in):  # several share the one id: whose victims they are is then not to be known
+            behind = graph.behind(PREPARED)
+            yield Idle(None, prepared, behind if len(snapshot.prepared) == 1 or not behind else None)
+
+
+def _busy(snapshot: Snapshot, options: Options) -> list[Session]:
+    """Return the sessions at work inside a transaction: never idle for long, but open for long perhaps."""
+    return [s for s in snapshot.clients if s.transaction and not s.open_transaction and options.only.passes(s)]
+
+
+def _transaction_age(session: Session) -> float | None:
+    return session.transaction.age if session.transaction else None
+
+
+def _behind(listed: Sequence[Idle]) -> frozenset[int] | None:
+    """Return all that wait behind any of them, each once; None if that is not to be known."""
+    if any(item.behind is None for item in listed):
+        return None
+    return frozenset[int]().union(*(item.behind or () for item in listed))
+
+
+def _judgements(
+    snapshot: Snapshot,
+    options: Options,
+    held: Limits,
+    idle: Sequence[Idle],
+    listed: int,
+    behind: frozenset[int] | None,
+) -> list[Judgement]:
+    ages = [item.age for item in idle if item.age is not None]
+    open_ages = [item.transaction.age for item in idle] + [_transaction_age(s) for s in _busy(snapshot, options)]
+    return [
+        judge(AGE, max(ages, default=0.0), held),
+        judge(TX_AGE, max((age for age in open_ages if age is not None), default=0.0), held),
+        judge(COUNT, listed, held),
+        judge(BLOCKING, None if behind is None else len(behind), held),
+    ]
+
+
+def _headline(
+    listed: Sequence[Idle],
+    behind: frozenset[int] | None,
+    options: Options,
+    decided: Judgement | None,
+    too_old: Sequence[Session],
+) -> str:
+    if not listed:
+        none = f"no session idle in transaction for {format_duration(options.min_age)} or longer"
+        return none + (f"; {_too_old_words(too_old)}" if too_old else "")
+    oldest = max((item.age for item in listed if item.age is not None), default=None)
+    text = f"{_what(listed)} idle in transaction"
+    if oldest is not None:
+        text += f", oldest idle {format_duration(oldest)}"
+    if decided:
+        text += f" (limit {decided.metric.name + ' ' if decided.metric != AGE else ''}{decided.limit})"
+    if behind:
+        text += f"; {plural(len(behind), 'session')} {'waits' if len(behind) == 1 else 'wait'} behind them"
+    return text + (f"; {_too_old_words(too_old)}" if too_old else "")
+
+
+def _what(listed: Sequence[Idle]) -> str:
+    sessions = sum(item.session is not None for item in listed)
+    prepared = len(listed) - sessions
+    words = [plural(sessions, "session")] if sessions or not prepared else []
+    return " and ".join(words + ([plural(prepared, "prepared transaction")] if prepared else []))
+
+
+def _too_old_words(sessions: Sequence[Session]) -> str:
+    ages = [age for age in map(_transaction_age, sessions) if age is not None]
+    return f"{plural(len(sessions), 'busy session')} in a transaction open for up to {format_duration(max(ages))}"
+
+
+def _short(listed: Sequence[Idle]) -> str:
+    oldest = max((item.age for item in listed if item.age is not None), default=None)
+    return _what(listed) + (f", oldest idle {format_duration(oldest)}" if oldest is not None else "")
+
+
+def _details(snapshot: Snapshot, listed: Sequence[Idle], options: Options) -> Iterable[str]:
+    aborted = sum(item.session is not None and item.session.state is State.ABORTED for item in listed)
+    if aborted:
+        yield f"{aborted} of them aborted: an error was not followed by ROLLBACK"
+    if any(item.session and item.session.state_age_is_bound for item in listed):
+        yield "idle times are upper bounds: this server counts the last statement's duration in"
+    hidden = sum(s.state is None and bool(s.in_transaction) for s in snapshot.clients)
+    if hidden:
+        yield f"{plural(hidden, 'more session')} in a transaction, state hidden: idle or busy is not told"
+    untracked = sum(item.session is not None and item.session.state is State.UNTRACKED for item in listed)
+    if untracked:
+        yield f"{untracked} of them with track_activities off: in a transaction, age unknown"
+
+
+def _summary(
+    snapshot: Snapshot, listed: Sequence[Idle], idle: Sequence[Idle], behind: frozenset[int] | None
+) -> dict[str, Any]:
+    ages = [item.age for item in idle if item.age is not None]
+    open_ages = [item.transaction.age for item in idle if item.transaction.age is not None]
+    return {
+        "count": len(listed),
+        "idle_in_transaction": sum(item.session is not None for item in idle),
+        "aborted": sum(item.session is not None and item.session.state is State.ABORTED for item in idle),
+        "prepared": sum(item.prepared is not None for item in idle),
+        "oldest_idle_seconds": max(ages, default=None),
+        "oldest_transaction_seconds": max(open_ages, default=None),
+        "blocked": None if behind is None else len(behind),
+        "hidden_in_transaction": sum(s.state is None and bool(s.in_transaction) for s in snapshot.clients),
+    }
+
+
+COLUMNS = (
+    Column("pid", "PID", show=Show.ALWAYS),
+    Column("idle_seconds", "IDLE", Unit.SECONDS, Show.ALWAYS),
+    Column("transaction_seconds", "TX AGE", Unit.SECONDS),
+    Column("state", "STATE", show=Show.WIDE),
+    Column("database", "DB", show=Show.ROOMY),
+    Column("user", "USER"),
+    Column("app", "APP", show=Show.ROOMY),
+    Column("client", "CLIENT", show=Show.ROOMY),
+    Column("holds", "HOLDS", show=Show.ROOMY),
+    Column("blocks", "BLOCKS", Unit.COUNT),
+    Column("sql", "LAST QUERY", Unit.SQL),
+    Column("gid", "GID", show=Show.DATA),
+    Column("aborted", "ABORTED", show=Show.DATA),
+    Column("idle_is_bound", "BOUND", show=Show.DATA),
+    Column("backend_start", "STARTED", Unit.TIMESTAMP, Show.DATA),
+    Column("client_port", "PORT", show=Show.WIDE),
+    Column("holds_xid", "WRITES", show=Show.DATA),
+    Column("holds_snapshot", "SNAPSHOT", show=Show.DATA),
+    Column("xmin_age", "XMIN AGE", Unit.COUNT, Show.WIDE),
+    Column("locks", "LOCKS", Unit.COUNT, Show.DATA),
+    Column("strongest_lock", "STRONGEST LOCK", show=Show.DATA),
+    Column("rows_modified", "ROWS CHANGED", Unit.COUNT, Show.DATA),
+    Column("rows_locked", "ROWS LOCKED", Unit.COUNT, Show.DATA),
+    Column("sql_mode", "SQL MODE", show=Show.DATA),
+    Column("sql_truncated", "CUT", show=Show.DATA),
+    Column("sql_is_real", "REAL", show=Show.DATA),
+)
+
+
+def _table(snapshot: Snapshot, rows: Sequence[Idle], options: Options) -> Table:
+    cells = tuple(_row(item, options, snapshot.server.engine) for item in rows)
+    return Table("sessions", COLUMNS, cells, len(cells), order="oldest first")
+
+
+def _row(item: Idle, options: Options, engine: str) -> tuple[Value, ...]:
+    s = item.session or Session(0)
+    prepared = item.prepared
+    held = item.transaction
+    values: Mapping[str, Value] = {
+        "pid": item.session.id if item.session else None,
+        "idle_seconds": item.age if prepared or s.open_transaction else None,
+        "transaction_seconds": held.age,
+        "state": "prepared" if prepared else s.state.value if s.state else None,
+        "database": prepared.database if prepared else s.database,
+        "user": prepared.user if prepared else s.user,
+        "app": s.application,
+        "client": s.client,
+        "holds": holds(held),
+        "blocks": None if item.behind is None else len(item.behind),
+        "sql": f"prepared transaction {prepared.id}" if prepared else shown_sql(s, options.sql, engine),
+        "gid": prepared.id if prepared else None,
+        "aborted": s.state is State.ABORTED,
+        "idle_is_bound": s.state_age_is_bound,
+        "backend_start": s.started_at,
+        "client_port": s.client_port,
+        "holds_xid": held.writes,
+        "holds_snapshot": held.snapshot,
+        "xmin_age": held.horizon_age,
+        "locks": held.locks,
+        "strongest_lock": held.strongest_lock,
+        "rows_modified": held.rows_modified,
+        "rows_locked": held.rows_locked,
+        "sql_mode": options.sql.value,
+        "sql_truncated": s.query_truncated,
+        "sql_is_real": s.query_is_real,
+    }
+    return tuple(values[column.key] for column in COLUMNS)
+
+
+def holds(held: Transaction) -> str | None:
+    """Return what a transaction holds in a few words; None where the server tells none of it.
+
+    >>> holds(Transaction(writes=True, locks=2, strongest_lock="RowExclusiveLock")), holds(Transaction(writes=False))
+    ('writes, RowExclusiveLock', 'nothing')
+    """
+    if held.writes is None and held.snapshot is None and held.locks is None and held.rows_locked is None:
+        return None
+    parts = ["rolling back"] if held.rolling_back else []
+    if held.writes:
+        parts.append(f"writes ({plural(held.rows_modified, 'row')})" if held.rows_modified else "writes")
+    if held.rows_locked and not held.rows_modified:
+        parts.append(f"locks on {plural(held.rows_locked, 'row')}")
+    if held.strongest_lock:
+        parts.append(held.strongest_lock)
+    elif held.locks:
+        parts.append(f"locks on {plural(held.locks, 'table')}")
+    if held.snapshot:
+        parts.append("snapshot")
+    return ", ".join(parts) or "nothing"
+
+
+def _findings(
+    judgements: Sequence[Judgement], held: Limits, listed: Sequence[Idle], too_old: Sequence[Session]
+) -> Iterable[Finding]:
+    age, tx_age, count, blocking = judgements
+    late = [item for item in listed if item.session and _breaks(item, held)]
+    if age.decisive and late:
+        ids = tuple(item.session.id for item in late if item.session)
+        message = f"{plural(len(late), 'session')} idle in transaction for longer than {age.limit}"
+        yield age.finding("CA201", message, "end the transaction in the application; see what it waits for", ids)
+    if tx_age.decisive:
+        ids = tuple(s.id for s in too_old)
+        yield tx_age.finding("CA202", f"a transaction has been open for longer than {tx_age.limit}", sessions=ids)
+    if count.decisive:
+        yield count.finding("CA203", f"{plural(int(count.value or 0), 'session')} idle in transaction")
+    if blocking.decisive:
+        yield blocking.finding("CA204", f"{plural(int(blocking.value or 0), 'session')} wait behind idle transactions")
+    for item in listed:
+        if item.prepared and _breaks(item, held):
+            yield _prepared_finding(item.prepared, judge(AGE, item.age, held))
+
+
+def _breaks(item: Idle, held: Limits) -> bool:
+    return item.age is not None and judge(AGE, item.age, held).decisive is not None
+
+
+def _prepared_finding(prepared: PreparedTransaction, judgement: Judgement) -> Finding:
+    message = f"prepared transaction {prepared.id} has been left for {format_duration(prepared.age or 0)}"
+    where = f" in database {prepared.database}" if prepared.database else ""
+    return judgement.finding("CA205", message, f"end it: {prepared.ending}{where}")
+
+
+def _metrics(
+    judgements: Sequence[Judgement], listed: Sequence[Idle], behind: frozenset[int] | None
+) -> Iterable[Metric]:
+    age, tx_age, count, blocking = judgements
+    yield Metric("idle_tx", len(listed), Unit.COUNT, count.warning, count.critical, 0, needs=NEEDS)
+    yield Metric("idle_tx_oldest", age.value or 0, Unit.SECONDS, age.warning, age.critical, 0, needs=NEEDS)
+    yield Metric("tx_oldest", tx_age.value or 0, Unit.SECONDS, tx_age.warning, tx_age.critical, 0, needs=NEEDS)
+    if behind is not None:
+        needs = NEEDS | {Fact.LOCKS}
+        yield Metric("idle_tx_blocking", len(behind), Unit.COUNT, blocking.warning, blocking.critical, 0, needs=needs)

@@ -1,0 +1,222 @@
+"""Statements that have been running for --min-age or longer, oldest first.
+
+Only leaders are listed: parallel workers are counted beside them. A statement that waits for its client, which neither
+sends nor reads, is no slow query but a leak, and is listed as a class of its own; so are those that wait for a lock.
+The server's own work (walsenders, autovacuum, replica appliers) is listed with --include-system, and never judged.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from connaudit import options as opt
+from connaudit.diagnostics.judging import Judgement, Limits, composed, judge, limits
+from connaudit.diagnostics.sessions import oldest_first, shown_sql
+from connaudit.diagnostics.source import source
+from connaudit.report import Column, Finding, Metric, Report, Show, Table, Unit, Value
+from connaudit.snapshot import Fact, Kind, Session, Snapshot, State
+from connaudit.thresholds import Measure
+from connaudit.thresholds import Metric as Judged
+from connaudit.units import format_duration, plural
+
+NEEDS = frozenset({Fact.SESSIONS, Fact.STATES})
+WANTS = frozenset({Fact.QUERIES, Fact.LOCKS})
+AGE = Judged("age", Measure.SECONDS, "time since the statement began")
+COUNT = Judged("count", Measure.COUNT, "statements running for --min-age or longer")
+METRICS = (AGE, COUNT)
+WARNING = ("5m",)
+CRITICAL = ("30m",)
+RUNNING, LOCKED, CLIENT, SYSTEM = "running", "waiting for a lock", "waiting for the client", "system"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options(opt.Options):
+    """What `long-queries` can be asked."""
+
+    min_age: float = opt.duration("--min-age", default="5s", help="list those that have been running for so long")
+    include_system: bool = opt.option(
+        "--include-system", default=False, help="list the server's own work, too: walsenders, autovacuum, appliers"
+    )
+
+
+def run(snapshot: Snapshot, options: Options) -> Report:
+    """Judge one snapshot."""
+    held = limits(options, METRICS, WARNING, CRITICAL)
+    listed = [s for s in oldest_first(_active(snapshot, options), _age) if _old_enough(s, options)]
+    judged = [s for s in listed if doing(s) != SYSTEM]
+    stalled = [s for s in judged if doing(s) == CLIENT]
+    slow = [s for s in judged if doing(s) != CLIENT]
+    judgements = [
+        judge(AGE, _oldest(slow), held),
+        judge(COUNT, len(slow), held),
+        judge(AGE, _oldest(stalled), held),
+    ]
+    decided = next((j for j in judgements if j.status is composed(judgements) and j.limit), None)
+    return Report(
+        check="long-queries",
+        source=source(snapshot),
+        status=composed(judgements),
+        headline=_headline(slow, stalled, options, held),
+        value=_short(slow, stalled),
+        limit=decided.limit if decided else "",
+        summary=_summary(slow, stalled, listed),
+        table=_table(snapshot, listed, options),
+        metrics=tuple(_metrics(judgements, slow, stalled)),
+        findings=tuple(_findings(judgements, held, slow, stalled)),
+        notes=snapshot.notes,
+    )
+
+
+def doing(session: Session) -> str:
+    """Return the class of an active session."""
+    if session.kind not in (Kind.CLIENT, Kind.JOB):
+        return SYSTEM
+    if session.waits_for_client:
+        return CLIENT
+    return LOCKED if session.wait else RUNNING
+
+
+def _active(snapshot: Snapshot, options: Options) -> Iterable[Session]:
+    kinds = {Kind.CLIENT, Kind.JOB}
+    if options.include_system:
+        kinds |= {Kind.REPLICATION, Kind.INTERNAL}
+    for session in snapshot.sessions:
+        at_work = session.state in (State.ACTIVE, State.FASTPATH) and session.kind in kinds
+        if at_work and not session.is_self and options.only.passes(session):
+            yield session
+
+
+def _age(session: Session) -> float | None:
+    return session.query_age
+
+
+def _old_enough(session: Session, options: Options) -> bool:
+    return session.query_age is None or session.query_age >= options.min_age
+
+
+def _oldest(sessions: Sequence[Session]) -> float:
+    return max((s.query_age for s in sessions if s.query_age is not None), default=0.0)
+
+
+def _over(sessions: Sequence[Session], held: Limits) -> list[Session]:
+    """Return those that break a threshold on their age."""
+    return [s for s in sessions if s.query_age is not None and judge(AGE, s.query_age, held).decisive]
+
+
+def _queries(count: int) -> str:
+    return plural(count, "query", "queries")
+
+
+def _headline(slow: Sequence[Session], stalled: Sequence[Session], options: Options, held: Limits) -> str:
+    over = _over(slow, held)
+    waiting = f"; {_queries(len(stalled))} waiting for the client" if stalled else ""
+    if over:
+        limit = min((judge(AGE, s.query_age, held) for s in over), key=lambda j: j.status).limit
+        return f"{_queries(len(over))} over {limit}, longest {format_duration(_oldest(slow))}{waiting}"
+    if slow:
+        since = format_duration(options.min_age)
+        return f"{_queries(len(slow))} over {since}, longest {format_duration(_oldest(slow))}{waiting}"
+    return f"no query running for {format_duration(options.min_age)} or longer{waiting}"
+
+
+def _short(slow: Sequence[Session], stalled: Sequence[Session]) -> str:
+    text = f"longest {format_duration(_oldest(slow))}" if slow else "none"
+    return text + (f", {len(stalled)} waiting for the client" if stalled else "")
+
+
+def _summary(slow: Sequence[Session], stalled: Sequence[Session], listed: Sequence[Session]) -> dict[str, Any]:
+    return {
+        "count": len(slow),
+        "longest_seconds": _oldest(slow) if slow else None,
+        "waiting_for_lock": sum(doing(s) == LOCKED for s in slow),
+        "waiting_for_client": len(stalled),
+        "longest_waiting_for_client_seconds": _oldest(stalled) if stalled else None,
+        "system": sum(doing(s) == SYSTEM for s in listed),
+    }
+
+
+COLUMNS = (
+    Column("pid", "PID", show=Show.ALWAYS),
+    Column("age_seconds", "AGE", Unit.SECONDS, Show.ALWAYS),
+    Column("doing", "DOING", show=Show.ROOMY),
+    Column("wait", "WAIT"),
+    Column("database", "DB", show=Show.ROOMY),
+    Column("user", "USER"),
+    Column("app", "APP", show=Show.ROOMY),
+    Column("client", "CLIENT", show=Show.ROOMY),
+    Column("sql", "QUERY", Unit.SQL),
+    Column("state", "STATE", show=Show.DATA),
+    Column("wait_event_type", "WAIT TYPE", show=Show.DATA),
+    Column("wait_event", "WAIT EVENT", show=Show.DATA),
+    Column("lock_wait_seconds", "LOCK WAIT", Unit.SECONDS, Show.WIDE),
+    Column("blocked_by", "BLOCKED BY", show=Show.WIDE),
+    Column("transaction_seconds", "TX AGE", Unit.SECONDS, Show.WIDE),
+    Column("query_id", "QUERY ID", show=Show.WIDE),
+    Column("parallel_workers", "WORKERS", Unit.COUNT, Show.WIDE),
+    Column("backend_start", "STARTED", Unit.TIMESTAMP, Show.DATA),
+    Column("client_port", "PORT", show=Show.WIDE),
+    Column("sql_mode", "SQL MODE", show=Show.DATA),
+    Column("sql_truncated", "CUT", show=Show.DATA),
+)
+
+
+def _table(snapshot: Snapshot, listed: Sequence[Session], options: Options) -> Table:
+    workers = Counter(s.leader for s in snapshot.sessions if s.kind is Kind.PARALLEL)
+    told = any(s.leader for s in snapshot.sessions) or not any(s.kind is Kind.PARALLEL for s in snapshot.sessions)
+    rows = tuple(_row(s, options, snapshot.server.engine, workers[s.id] if told else None) for s in listed)
+    return Table("queries", COLUMNS, rows, len(rows), order="oldest first")
+
+
+def _row(s: Session, options: Options, engine: str, workers: int | None) -> tuple[Value, ...]:
+    kind, colon, event = (s.waits_for or "").partition(":")
+    values: Mapping[str, Value] = {
+        "pid": s.id,
+        "age_seconds": s.query_age,
+        "doing": doing(s),
+        "wait": s.waits_for,
+        "database": s.database,
+        "user": s.user,
+        "app": s.application,
+        "client": s.client,
+        "sql": shown_sql(s, options.sql, engine),
+        "state": s.state.value if s.state else None,
+        "wait_event_type": kind if colon else None,
+        "wait_event": event if colon else s.waits_for,
+        "lock_wait_seconds": s.wait.age if s.wait else None,
+        "blocked_by": s.wait.blocked_by if s.wait else None,
+        "transaction_seconds": s.transaction.age if s.transaction else None,
+        "query_id": s.query_id,
+        "parallel_workers": workers,
+        "backend_start": s.started_at,
+        "client_port": s.client_port,
+        "sql_mode": options.sql.value,
+        "sql_truncated": s.query_truncated,
+    }
+    return tuple(values[column.key] for column in COLUMNS)
+
+
+def _findings(
+    judgements: Sequence[Judgement], held: Limits, slow: Sequence[Session], stalled: Sequence[Session]
+) -> Iterable[Finding]:
+    age, count, client = judgements
+    if age.decisive:
+        over = _over(slow, held)
+        locked = sum(doing(s) == LOCKED for s in over)
+        hint = f"{locked} of them only {'waits' if locked == 1 else 'wait'} for a lock" if locked else None
+        ids = tuple(s.id for s in over)
+        yield age.finding("CA301", f"{_queries(len(over))} running for longer than {age.limit}", hint, ids)
+    if client.decisive:
+        over = _over(stalled, held)
+        message = f"{_queries(len(over))} waiting for the client for longer than {client.limit}"
+        hint = "the client neither reads nor sends: look there; nothing is slow in the server"
+        yield client.finding("CA302", message, hint, tuple(s.id for s in over))
+    if count.decisive:
+        yield count.finding("CA303", f"{_queries(len(slow))} running at once")
+
+
+def _metrics(judgements: Sequence[Judgement], slow: Sequence[Session], stalled: Sequence[Session]) -> Iterable[Metric]:
+    age, count, client = judgements
+    yield Metric("long_queries", len(slow), Unit.COUNT, count.warning, count.critical, 0, needs=NEEDS)
+    yield Metric("long_query_oldest", _oldest(slow), Unit.SECONDS, age.warning, age.critical, 0, needs=NEEDS)
+    yield Metric("client_wait_oldest", _oldest(stalled), Unit.SECONDS, client.warning, client.critical, 0, needs=NEEDS)
