@@ -1,0 +1,181 @@
+"""Targets x diagnostics -> outcomes: the wire between the three verbs.
+
+One snapshot of a target feeds every diagnostic of a run, so that all its numbers agree. A target that could not be
+audited is a `Failure` in its place, and never delays or spoils another. What a diagnostic needed and could not see
+makes its verdict UNKNOWN, by one rule for all of them: see `settled`.
+"""
+
+import difflib
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from connaudit.diagnostics import Diagnostic
+from connaudit.engines import Budget, Taken, engine
+from connaudit.errors import NameUnknown, NoDatabase, NoSlotsLeft, QueryFailed, Refused, TargetError, TimedOut
+from connaudit.options import Options
+from connaudit.report import Failure, Outcome, Report, Source, Status, worst
+from connaudit.snapshot import Fact, Gap, Snapshot
+from connaudit.targets import Target
+
+UNREACHABLE = (NameUnknown, Refused, TimedOut)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One diagnostic with what it is asked."""
+
+    diagnostic: Diagnostic
+    options: Options
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What counts as what where nothing could be seen."""
+
+    on_unreachable: Status = Status.UNKNOWN
+    allow_partial: bool = False  # True: judge what is visible; what is hidden makes no UNKNOWN
+
+
+Asks = Callable[[Target], Sequence[Ask]]
+
+
+def audit(
+    targets: Sequence[Target], asks: Asks, budget: Budget, policy: Policy, progress: Callable[[int], None] | None = None
+) -> list[tuple[Outcome, ...]]:
+    """Return each target's outcomes in the order of the targets; `progress` hears how many are done."""
+    wanted = {target.name: tuple(asks(target)) for target in targets}
+    facts = frozenset[Fact]().union(*(a.diagnostic.facts(a.options) for some in wanted.values() for a in some))
+    outcomes: dict[int, tuple[Outcome, ...]] = {}
+    for index, taken in taken_from(targets, facts, budget):
+        outcomes[index] = judged(targets[index], taken, wanted[targets[index].name], policy)
+        if progress:
+            progress(len(outcomes))
+    return [outcomes[index] for index in range(len(targets))]
+
+
+def judged(target: Target, taken: Taken, asks: Sequence[Ask], policy: Policy) -> tuple[Outcome, ...]:
+    """Return what the diagnostics say of one target, or its failure."""
+    if isinstance(taken, TargetError):
+        return (failure(target, taken, asks, policy),)
+    try:
+        for ask in asks:
+            check_databases(ask.options, taken)
+    except NoDatabase as error:
+        return (failure(target, error, asks, policy),)
+    return tuple(settled(ask, ask.diagnostic.run(taken, ask.options), taken, target, policy) for ask in asks)
+
+
+def failure(target: Target, error: TargetError, asks: Sequence[Ask], policy: Policy) -> Failure:
+    """Return the place of a target that could not be audited; a full server is CRITICAL, not unknown."""
+    status = Status.UNKNOWN
+    if isinstance(error, NoSlotsLeft):
+        status = Status.CRITICAL
+    elif isinstance(error, UNREACHABLE):
+        status = policy.on_unreachable
+    source = Source(target.name, target.origin, target.engine, target.location)
+    return Failure(source, error, status, tuple(ask.diagnostic.name for ask in asks))
+
+
+def settled(ask: Ask, report: Report, snapshot: Snapshot, target: Target, policy: Policy) -> Report:
+    """Return the report as far as its facts were told.
+
+    A fact that the diagnostic needs and the server kept makes OK into UNKNOWN, and drops the metrics that would be a
+    guess; what is known to be bad stays bad. A filter that matches no session at all is no OK either, unless somebody
+    set a threshold on their number.
+    """
+    gaps = snapshot.gaps_in(ask.diagnostic.facts(ask.options))
+    unseen = frozenset(gap.fact for gap in gaps if not gap.partial)
+    status = report.status
+    headline = report.headline
+    if unseen & ask.diagnostic.needs and not policy.allow_partial:
+        status = worst([status, Status.UNKNOWN])
+        headline = f"{_why(gaps)}; of what is visible: {headline}"
+    elif _matches_nobody(ask.options, snapshot):
+        status = worst([status, Status.UNKNOWN])
+        headline = f"no session matches the filter; {headline}"
+    visibility = "partial" if unseen else "full"
+    return replace(
+        report,
+        status=status,
+        headline=headline,
+        source=replace(report.source, target=target.name, origin=target.origin, visibility=visibility),
+        metrics=tuple(m for m in report.metrics if not m.needs & unseen),
+        gaps=gaps,
+    )
+
+
+def _why(gaps: Iterable[Gap]) -> str:
+    """Return the reasons of the facts that were kept, each once."""
+    return "; ".join(dict.fromkeys(gap.why for gap in gaps if not gap.partial))
+
+
+def _matches_nobody(options: Options, snapshot: Snapshot) -> bool:
+    counted = any(c.metric.name == "count" for c in (*options.warning, *options.critical))
+    return bool(options.only) and not counted and not any(map(options.only.passes, snapshot.clients))
+
+
+def check_databases(options: Options, snapshot: Snapshot) -> None:
+    """Raise NoDatabase where a filter names, without a wildcard, a database that the server does not have."""
+    if not snapshot.databases:
+        return
+    for name in (*options.only.databases, *options.only.not_databases):
+        if not set("*?[") & set(name) and name not in snapshot.databases:
+            near = difflib.get_close_matches(name, snapshot.databases, 1)
+            hint = f"did you mean {near[0]}?" if near else None
+            raise NoDatabase(f"the filter names database {name!r}, which the server does not have", hint=hint)
+
+
+def taken_from(targets: Sequence[Target], facts: frozenset[Fact], budget: Budget) -> Iterator[tuple[int, Taken]]:
+    """Yield what each target told or why not, as it comes; every target is heard of exactly once."""
+    groups: dict[str, list[int]] = {}
+    for index, target in enumerate(targets):
+        groups.setdefault(target.engine, []).append(index)
+    missing = set(range(len(targets)))
+    streams = [_stream(name, [(i, targets[i]) for i in members], facts, budget) for name, members in groups.items()]
+    for index, taken in streams[0] if len(streams) == 1 else _merged(streams):
+        missing.discard(index)
+        yield index, taken
+    for index in sorted(missing):
+        yield index, QueryFailed("its engine ended without an answer")
+
+
+def _stream(
+    name: str, members: Sequence[tuple[int, Target]], facts: frozenset[Fact], budget: Budget
+) -> Iterator[tuple[int, Taken]]:
+    """Yield an engine's results under the places of its targets in the run."""
+    taking = engine(name)([target for _, target in members], facts, budget)
+    for position, taken in taking:
+        yield members[position][0], taken
+
+
+def _merged(streams: Sequence[Iterator[tuple[int, Taken]]]) -> Iterator[tuple[int, Taken]]:
+    """Yield from several engines at once, each in a daemon thread of its own."""
+    results: queue.SimpleQueue[tuple[int, Taken] | BaseException | None] = queue.SimpleQueue()
+    stop = threading.Event()
+
+    def drain(stream: Iterator[tuple[int, Taken]]) -> None:
+        try:
+            for item in stream:
+                if stop.is_set():
+                    break
+                results.put(item)
+            results.put(None)
+        except BaseException as error:  # noqa: BLE001 - handed to the main thread, which raises it
+            results.put(error)
+
+    for stream in streams:
+        threading.Thread(target=drain, args=(stream,), daemon=True).start()
+    try:
+        running = len(streams)
+        while running:
+            item = results.get()
+            if isinstance(item, BaseException):
+                raise item
+            if item is None:
+                running -= 1
+            else:
+                yield item
+    finally:
+        stop.set()

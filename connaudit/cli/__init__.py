@@ -1,0 +1,1 @@
+"""Arguments in, text and exit status out: the only room that knows click, os.environ and the standard streams."""

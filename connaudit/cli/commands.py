@@ -1,0 +1,89 @@
+"""The tree of commands; each is imported when it is called."""
+
+import difflib
+from importlib import import_module
+from typing import Any
+
+import click
+
+from connaudit import __version__
+from connaudit.cli.settings import SETTINGS
+from connaudit.diagnostics import NAMES
+
+# Commands that are no diagnostics: name -> module and attribute.
+OTHERS = {
+    "demo": "connaudit.cli.demo:command",
+}
+
+
+class Commands(click.Group):
+    """A group that knows its commands by name and imports them one by one."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of the help."""
+        return [*NAMES, *OTHERS]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command of exactly that name."""
+        if cmd_name in NAMES:
+            from connaudit.cli.auditing import command
+
+            return command(cmd_name)
+        if cmd_name in OTHERS:
+            module, attribute = OTHERS[cmd_name].split(":")
+            found: click.Command = getattr(import_module(module), attribute)
+            return found
+        return None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Name the nearest command where there is none of that name."""
+        name = args[0]
+        if name not in self.list_commands(ctx) and not name.startswith("-"):
+            near = difflib.get_close_matches(name, self.list_commands(ctx), 1)
+            ctx.fail(f"No such command {name!r}." + (f" Did you mean {near[0]!r}?" if near else ""))
+        return super().resolve_command(ctx, args)
+
+
+def tree() -> click.Group:
+    """Return the whole tree."""
+    from connaudit.cli.auditing import click_option
+
+    @click.pass_context
+    def callback(context: click.Context, /, **flags: Any) -> None:
+        context.meta["connaudit.flags"] = {key.replace("_", "-"): value for key, value in flags.items()}
+
+    return Commands(
+        "connaudit",
+        params=[
+            click.Option(
+                ["-V", "--version"],
+                is_flag=True,
+                expose_value=False,
+                is_eager=True,
+                callback=_version,
+                help="Show the version and leave.",
+            ),
+            *(_hidden(click_option(setting)) for setting in SETTINGS),
+        ],
+        callback=callback,
+        help="Who holds this database's connections, why, and what should be changed?\n\n"
+        "TARGET is a URL, a connection string, env:NAME or file:PATH; without one, DATABASE_URL and the variables of "
+        "the native clients are asked. Options may stand before or after the command: `connaudit count --help`.",
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+        no_args_is_help=False,
+        invoke_without_command=False,
+    )
+
+
+def _hidden(option: click.Option) -> click.Option:
+    """Return an option that every command shows in its own help."""
+    option.hidden = True
+    return option
+
+
+def _version(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        click.echo(f"connaudit {__version__}")
+        context.exit()

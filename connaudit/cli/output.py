@@ -1,0 +1,134 @@
+"""Where text leaves the process: stdout or a file, scrubbed of secrets, whole or not at all."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from typing import TextIO
+
+from connaudit.errors import OutputError
+from connaudit.targets import Secret, Target
+
+LEAST_SECRET = 5  # characters; a shorter one would be found in half of all words
+
+
+def carries_unicode(environment: Mapping[str, str], stream: TextIO | None) -> bool:
+    """Return whether readers of a stream expect UTF-8: its encoding and the locale both say so.
+
+    Python runs in UTF-8 mode under LANG=C, where a mail or a terminal would still show mojibake.
+    """
+    encoding = (getattr(stream, "encoding", None) or "").lower().replace("-", "")
+    locale = next((environment[name] for name in ("LC_ALL", "LC_CTYPE", "LANG") if environment.get(name)), "")
+    return encoding == "utf8" and "utf8" in locale.lower().replace("-", "")
+
+
+def terminal_width(environment: Mapping[str, str]) -> int | None:
+    """Return the columns of the terminal that stdout is; None if it is none."""
+    if sys.stdout is None or not sys.stdout.isatty():
+        return None
+    try:
+        columns = os.get_terminal_size(sys.stdout.fileno()).columns
+    except (OSError, ValueError):
+        columns = 0
+    told = environment.get("COLUMNS", "")
+    return columns or (int(told) if told.isdigit() else 0) or 80
+
+
+def scrubbed(text: str, public: Iterable[str] = ()) -> str:
+    """Return text in which every known secret, plain or percent-encoded, is `***`: the last thing before a write.
+
+    A password that is also somebody's name (`public`) hides nothing by being cut out of a table.
+    """
+    open_words = set(public)
+    for secret in Secret.known:
+        value = secret.reveal()
+        if len(value) >= LEAST_SECRET and value not in open_words:
+            for form in {value, _percent_encoded(value)}:
+                text = text.replace(form, "***")
+    return text
+
+
+def public_words(targets: Iterable[Target]) -> set[str]:
+    """Return the names that stand in reports by right: roles, databases, hosts."""
+    return {
+        word
+        for target in targets
+        for word in (target.user, target.database, *(host.name for host in target.hosts))
+        if word
+    }
+
+
+def _percent_encoded(text: str) -> str:
+    from urllib.parse import quote
+
+    return quote(text, safe="")
+
+
+def write(text: str, destination: str | None) -> None:
+    """Write the report to stdout, or put it in place of a file at once; OutputError if it cannot be done.
+
+    A reader who has closed the pipe has seen enough: the verdict stands, and nothing is said.
+    """
+    if destination not in (None, "-"):
+        _replace_file(text, str(destination))
+        return
+    if sys.stdout is None:
+        raise OutputError("cannot write output: standard output is closed")
+    try:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(_encoded(text, sys.stdout))
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        _discard_stdout()
+    except OSError as error:
+        _discard_stdout()
+        raise OutputError(f"cannot write output: {error.strerror or error}") from None
+
+
+def _encoded(text: str, stream: TextIO) -> bytes:
+    return text.encode(stream.encoding or "ascii", "backslashreplace")
+
+
+def _discard_stdout() -> None:
+    """Point stdout at nothing, so that the interpreter's own flush at exit has nothing to complain of."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def _replace_file(text: str, path: str) -> None:
+    """Put the report in place of a file: a reader sees the old one or the new one, never half of one."""
+    data = text.encode("utf-8", "backslashreplace")
+    path = os.path.realpath(path)
+    try:
+        if os.path.exists(path) and not os.path.isfile(path):  # /dev/stdout, a named pipe: nothing to rename over
+            with open(path, "wb") as special:
+                special.write(data)
+        else:
+            _write_beside(data, path)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from None
+
+
+def _write_beside(data: bytes, path: str) -> None:
+    """Write a new file and rename it; it is readable as the umask says, where tempfile's 0600 would hide it."""
+    beside = f"{path}.{os.getpid()}.tmp"
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(beside)
+        raise
+
+
+def say(message: str, public: Iterable[str] = ()) -> None:
+    """Write one line on stderr; untrusted text in it can neither start a line nor colour a terminal."""
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        stream = sys.stderr
+        stream.buffer.write((scrubbed(f"connaudit: {line}", public) + "\n").encode("ascii", "backslashreplace"))
+        stream.flush()

@@ -1,0 +1,212 @@
+"""The options that all auditing commands share: declared once, read the same from wherever they are set.
+
+A value comes from the flag (after the command, else before it), else from CONNAUDIT_<COMMAND>_<OPTION>, else from
+CONNAUDIT_<OPTION>, else from the built-in default. Every value is a string until its `read` has understood it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from connaudit.errors import UsageError
+from connaudit.options import Sql
+from connaudit.report import Status
+from connaudit.units import parse_duration
+
+PREFIX = "CONNAUDIT_"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One option: how it is typed, read and explained."""
+
+    name: str
+    flags: tuple[str, ...]
+    help: str
+    read: Callable[[str], Any] = str
+    metavar: str = ""
+    default: Any = None
+    multiple: bool = False
+    switch: bool = False
+
+    def variable(self, command: str | None = None) -> str:
+        """Return the environment variable, of one command or of all."""
+        middle = f"{command}_" if command else ""
+        return (PREFIX + middle + self.name).upper().replace("-", "_")
+
+
+def choice(*words: str) -> Callable[[str], str]:
+    """Return a reader that takes one of these words."""
+
+    def read(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"{text!r} is not one of {', '.join(words)}")
+        return text
+
+    return read
+
+
+def positive_duration(text: str) -> float:
+    """Read a duration above zero."""
+    seconds = parse_duration(text)
+    if seconds <= 0:
+        raise ValueError("the time must be above zero")
+    return seconds
+
+
+def whole(least: int) -> Callable[[str], int]:
+    """Return a reader of whole numbers from `least` on."""
+
+    def read(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or int(text) < least:
+            raise ValueError(f"{text!r} is not a whole number from {least} on")
+        return int(text)
+
+    return read
+
+
+def status(text: str) -> Status:
+    """Read a verdict by its word."""
+    return Status[choice("ok", "warning", "critical", "unknown")(text).upper()]
+
+
+def fail_on(text: str) -> Status:
+    """Read the least verdict that makes the exit status speak."""
+    return Status[choice("warning", "critical")(text).upper()]
+
+
+def words(text: str) -> tuple[str, ...]:
+    """Read a list separated by commas."""
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _filter(name: str, what: str) -> tuple[Setting, Setting]:
+    with_ = Setting(name, (f"--{name}",), f"only sessions of this {what}", metavar="GLOB", multiple=True)
+    without = Setting(f"not-{name}", (f"--not-{name}",), f"no sessions of this {what}", metavar="GLOB", multiple=True)
+    return with_, without
+
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting("target", ("-T", "--target"), "what to audit, as the argument", metavar="TARGET", multiple=True),
+    Setting("warning", ("-w", "--warning"), "WARNING when METRIC leaves RANGE", metavar="COND", multiple=True),
+    Setting("critical", ("-c", "--critical"), "CRITICAL when METRIC leaves RANGE", metavar="COND", multiple=True),
+    Setting("fail-on", ("--fail-on",), "exit 0 below this verdict", fail_on, "warning|critical", Status.WARNING),
+    Setting("exit-zero", ("--exit-zero",), "exit 0 whatever is found; 3 is never hidden", switch=True),
+    Setting(
+        "on-unreachable",
+        ("--on-unreachable",),
+        "the verdict on a target that cannot be reached",
+        status,
+        "STATUS",
+        Status.UNKNOWN,
+    ),
+    Setting(
+        "allow-partial", ("--allow-partial",), "judge what is visible: hidden sessions are no UNKNOWN", switch=True
+    ),
+    Setting("timeout", ("-t", "--timeout"), "per target, DNS to last row", positive_duration, "DUR", 10.0),
+    Setting("deadline", ("--deadline",), "for the whole run", positive_duration, "DUR"),
+    Setting("jobs", ("-j", "--jobs"), "targets at once, one connection each", whole(1), "N"),
+    Setting("format", ("-f", "--format"), "how the report is written", metavar="FORMAT", default="table"),
+    Setting("json", ("--json",), "the same as -f json", switch=True),
+    Setting("output", ("-o", "--output"), "write there; an existing file is replaced at once", metavar="FILE"),
+    Setting("fields", ("--fields",), "only these columns; `help` lists them", words, "LIST|help"),
+    Setting("sort", ("--sort",), "order rows by a column", metavar="FIELD[:desc]"),
+    Setting("limit", ("-n", "--limit"), "at most so many rows", whole(1), "N"),
+    Setting("width", ("--width",), "columns of a table", whole(10), "N"),
+    Setting("ascii", ("--ascii",), "escape what is not ASCII", switch=True),
+    Setting("color", ("--color",), "when to colour", choice("auto", "always", "never"), "auto|always|never", "auto"),
+    Setting("no-color", ("--no-color",), "the same as --color never", switch=True),
+    Setting("no-header", ("--no-header",), "tables without their first line", switch=True),
+    Setting("utc", ("--utc",), "times in UTC", switch=True),
+    Setting("sql", ("--sql",), "how much of statements is shown", Sql, "masked|raw|none", Sql.MASKED),
+    *_filter("db", "database"),
+    *_filter("user", "user"),
+    *_filter("app", "application"),
+    *_filter("client", "client address"),
+    *_filter("state", "state"),
+    Setting("quiet", ("-q", "--quiet"), "not a byte when all is well", switch=True),
+    Setting("verbose", ("-v", "--verbose"), "details of every target, and what it took", switch=True),
+    Setting("debug", ("--debug",), "a traceback, without values, when connaudit itself fails", switch=True),
+)
+
+HELP = {
+    "fail-on": " [default: warning]",
+    "on-unreachable": " [default: unknown]",
+    "timeout": " [default: 10s]",
+    "deadline": " [default: 30s, or the timeout and 5s]",
+    "format": " [default: table]",
+    "color": " [default: auto]",
+    "sql": " [default: masked]",
+    "limit": " [default: 20 on a terminal, else all]",
+}
+
+
+class Values:
+    """The effective value of every shared option in one run of a command."""
+
+    def __init__(self, found: Mapping[str, Any]) -> None:
+        self._found = found
+
+    def __getitem__(self, name: str) -> Any:
+        return self._found[name]
+
+    @property
+    def deadline(self) -> float:
+        """Return the seconds that the whole run may take."""
+        return float(self["deadline"] or max(30.0, self["timeout"] + 5.0))
+
+    @property
+    def format(self) -> str:
+        """Return the name of the format."""
+        return "json" if self["json"] else str(self["format"])
+
+
+Given = Sequence[Mapping[str, Any]]  # what flags gave, the one that counts most first
+
+
+def values(command: str, given: Given, environment: Mapping[str, str]) -> Values:
+    """Return every setting's effective value; UsageError says which one makes no sense, and why."""
+    return Values({setting.name: _value(setting, command, given, environment) for setting in SETTINGS})
+
+
+def _value(setting: Setting, command: str, given: Given, environment: Mapping[str, str]) -> Any:
+    origin, raw = _raw(setting, command, given, environment)
+    if raw is None:
+        return () if setting.multiple else False if setting.switch else setting.default
+    try:
+        if setting.switch:
+            return _truth(raw) if isinstance(raw, str) else bool(raw)
+        if isinstance(raw, str):
+            return setting.read(raw)
+        return raw if isinstance(raw, bool) else tuple(setting.read(item) for item in raw)
+    except ValueError as error:
+        raise UsageError(f"{origin}: {_reason(error, setting)}") from None
+
+
+def _reason(error: ValueError, setting: Setting) -> str:
+    if setting.name == "sql":
+        return "SQL is masked, raw or none"
+    return str(error)
+
+
+def _raw(
+    setting: Setting, command: str, given: Given, environment: Mapping[str, str]
+) -> tuple[str, str | bool | Sequence[str] | None]:
+    """Return where the value was set, and it as it stands there."""
+    for flags in given:
+        value = flags.get(setting.name)
+        if value not in (None, (), False):
+            return setting.flags[-1], value
+    for variable in (setting.variable(command), setting.variable()):
+        text = environment.get(variable)
+        if text:
+            return variable, text.splitlines() if setting.multiple else text
+    return "", None
+
+
+def _truth(text: str) -> bool:
+    if text.lower() in ("1", "true", "yes", "on"):
+        return True
+    if text.lower() in ("0", "false", "no", "off"):
+        return False
+    raise ValueError(f"{text!r} is neither yes nor no")
