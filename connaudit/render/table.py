@@ -1,0 +1,187 @@
+"""What a person reads: on a terminal fitted to its width, elsewhere plain records with nothing cut."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from connaudit.render import words
+from connaudit.render.layout import GAP, NARROWEST, blocks, fitted, grid, lines
+from connaudit.render.run import Audited, Run
+from connaudit.render.style import Style
+from connaudit.render.terminal import MOST_ROWS, drawn, painted
+from connaudit.render.text import fold
+from connaudit.report import Column, Failure, Outcome, Report, Show, Status, Table, Value
+
+TARGET = Column("target", "TARGET", show=Show.ALWAYS)
+STATUS = Column("status", "STATUS", show=Show.ALWAYS)
+CHECKS = (
+    TARGET,
+    Column("check", "CHECK", show=Show.ALWAYS),
+    STATUS,
+    Column("value", "VALUE", show=Show.ALWAYS),
+    Column("limit", "LIMIT", show=Show.ROOMY),
+)
+
+Lines = list[str]
+
+
+def render(run: Run, style: Style) -> str:
+    """Return the report as text, its most important line first or last."""
+    if style.wide:
+        style = replace(style, width=None)
+    if not run.outcomes:
+        parts = [_status_lines(run.status, ["nothing was audited"], style)]
+    elif run.is_check:
+        parts = _checks(run, style)
+    elif len(run.targets) == 1:
+        parts = _one(run.targets[0], style)
+    else:
+        parts = _several(run, style)
+    return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
+
+
+def _one(target: Audited, style: Style) -> list[Lines]:
+    """Return all about one target: each part is a paragraph."""
+    header = "  ".join(map(style.say, words.server_parts(target.source)))
+    parts = [fold(header, style.width, 2) if style.header else []]
+    for outcome in target.outcomes:
+        parts.extend(_report(outcome, style) if isinstance(outcome, Report) else [_verdict(outcome, style)])
+    return [*parts, _prose(words.remarks(target.reports), style)]
+
+
+def _report(report: Report, style: Style) -> list[Lines]:
+    """Return verdict and tables: a verdict with overviews leads, one that sums up a list of sessions closes."""
+    rows, footer = _table(report.table, style) if report.table else ([], [])
+    if report.overviews:
+        overviews = (_table(table, style)[0] for table in report.overviews)
+        return [_verdict(report, style), *overviews, rows, footer]
+    return [rows, footer + _verdict(report, style)]
+
+
+def _verdict(outcome: Outcome, style: Style) -> Lines:
+    """Return the verdict with what explains it and what to do about it."""
+    if isinstance(outcome, Failure):
+        below = [f"hint: {outcome.error.hint}"] if outcome.error.hint else []
+    else:
+        further = words.further_findings(outcome, everything=style.verbose)
+        told = [f"{found.status.name} {found.code}: {found.message}" for found in further]
+        below = [*outcome.details, *told, *(f"hint: {hint}" for hint in words.hints(outcome))]
+    return _status_lines(outcome.status, [words.headline(outcome), *below], style)
+
+
+def _status_lines(status: Status, sentences: Iterable[str], style: Style, indent: int = 0) -> Lines:
+    """Return `CRITICAL  94 of 97 ...` with further sentences below the first; on a narrow terminal, below the word."""
+    word = painted(status.name, status, style)
+    if style.width is not None and style.width < NARROWEST:
+        return [word, *_prose(sentences, style)]
+    indent = max(indent, len(status.name) + GAP)
+    room = None if style.width is None else style.width - indent
+    texts = [line for sentence in sentences for line in fold(style.say(sentence), room)]
+    return [word + " " * (indent - len(status.name)) + texts[0], *(" " * indent + text for text in texts[1:])]
+
+
+def _prose(sentences: Iterable[str], style: Style) -> Lines:
+    return [line for sentence in sentences for line in fold(style.say(sentence), style.width, 2)]
+
+
+def _table(table: Table, style: Style) -> tuple[Lines, Lines]:
+    """Return the lines of a table, and what must be said about rows and columns that are left out."""
+    if not table.rows:
+        return [], []
+    whole = grid(table, style)
+    laid = fitted(whole, style.width)
+    footer = _left_out(table)
+    if laid is None:
+        return blocks(whole, style.width or NARROWEST), _prose(footer, style)
+    if laid.hidden:
+        footer.append(f"hidden at this width: {', '.join(laid.hidden)}; use -f wide or --json")
+    is_small = laid.height <= MOST_ROWS
+    drawn_lines = drawn(laid, style) if style.is_terminal and is_small else lines(laid, style)
+    return drawn_lines, _prose(footer, style)
+
+
+def _left_out(table: Table) -> list[str]:
+    if table.total <= len(table.rows):
+        return []
+    order = f", {table.order}" if table.order else ""
+    return [f"showing {len(table.rows)} of {table.total}{order}"]
+
+
+def _checks(run: Run, style: Style) -> list[Lines]:
+    """Return one line per verdict; those that are well only if all are, or on demand."""
+    outcomes = [o for o in run.outcomes if style.verbose or run.status is Status.OK or o.status is not Status.OK]
+    rows = tuple(_check_row(outcome) for outcome in outcomes)
+    table, footer = _table(Table("checks", CHECKS, rows, len(rows)), style)
+    advice = [line for target in run.targets for line in _advice(target, style)]
+    return [table, footer, advice, _status_lines(run.status, [words.tally(run)], style)]
+
+
+def _check_row(outcome: Outcome) -> tuple[Value, ...]:
+    check, limit = (outcome.check, outcome.limit) if isinstance(outcome, Report) else ("*", None)
+    return (outcome.source.target, check, outcome.status.name, words.short(outcome), limit or None)
+
+
+def _advice(target: Audited, style: Style) -> Lines:
+    """Return what was not seen of a target and, on demand, what to do about what was."""
+    sentences = words.remarks(target.reports) if target.status is not Status.OK or style.verbose else []
+    if style.verbose:
+        sentences += [f"hint: {hint}" for report in target.reports for hint in words.hints(report)]
+        failure = target.failure
+        sentences += [f"hint: {failure.error.hint}"] if failure and failure.error.hint else []
+    return _prose((f"{target.source.target}: {sentence}" for sentence in dict.fromkeys(sentences)), style)
+
+
+def _several(run: Run, style: Style) -> list[Lines]:
+    """Return many targets: one line each where the diagnostic has one, else all their rows below each other."""
+    has_brief = any(report.brief for target in run.targets for report in target.reports)
+    parts = _briefs(run, style) if has_brief else _rows_of_all(run, style)
+    if style.verbose:
+        parts.extend(part for target in run.targets for part in _one(target, style))
+    return [*parts, _status_lines(run.status, [words.tally(run)], style)]
+
+
+def _briefs(run: Run, style: Style) -> list[Lines]:
+    """Return each target as a row; what failed has its reason below."""
+    columns = _merged(report.brief for target in run.targets for report in target.reports)
+    rows = tuple(_brief_row(target, columns) for target in run.targets)
+    table, footer = _table(Table("targets", (TARGET, STATUS, *columns), rows, len(rows)), style)
+    failures = [target for target in run.targets if target.failure]
+    below = [line for target in failures for line in _target_line(target, style)]
+    advice = [line for target in run.targets for line in _advice(target, style)]
+    return [table, footer, below, advice]
+
+
+def _brief_row(target: Audited, columns: Sequence[Column]) -> tuple[Value, ...]:
+    brief = next((report.brief for report in target.reports if report.brief), None)
+    record = brief.records()[0] if brief and brief.rows else {}
+    return (target.source.target, target.status.name, *(record.get(column.key) for column in columns))
+
+
+def _rows_of_all(run: Run, style: Style) -> list[Lines]:
+    """Return the rows of all targets in one table, what was left out of each, and each verdict."""
+    tables = [(target, report.table) for target in run.targets for report in target.reports if report.table]
+    columns = _merged(table for _, table in tables)
+    rows = tuple(
+        (target.source.target, *(record.get(column.key) for column in columns))
+        for target, table in tables
+        for record in table.records()
+    )
+    lines_of_table, footer = _table(Table("rows", (TARGET, *columns), rows, len(rows)), style)
+    cuts = [f"{target.source.target}: {words_}" for target, table in tables for words_ in _left_out(table)]
+    verdicts = [line for target in run.targets for line in _target_line(target, style)]
+    advice = [line for target in run.targets for line in _advice(target, style)]
+    return [lines_of_table, footer + _prose(cuts, style), verdicts, advice]
+
+
+def _merged(tables: Iterable[Table | None]) -> tuple[Column, ...]:
+    """Return the columns of several tables, each once, shown where any of them shows it."""
+    found: dict[str, Column] = {}
+    for column in (column for table in tables if table for column in table.columns):
+        known = found.setdefault(column.key, column)
+        if column.show < known.show:
+            found[column.key] = column
+    return tuple(column for key, column in found.items() if key not in (TARGET.key, STATUS.key))
+
+
+def _target_line(target: Audited, style: Style) -> Lines:
+    sentences = [f"{target.source.target}: {words.headline(outcome)}" for outcome in target.outcomes]
+    return _status_lines(target.status, sentences, style, len(Status.CRITICAL.name) + GAP)

@@ -1,0 +1,116 @@
+"""The sentences that all human formats share."""
+
+from collections import Counter
+from collections.abc import Iterable
+
+from connaudit.render.run import Audited, Run
+from connaudit.report import Failure, Finding, Outcome, Report, Source, Status, gravity
+from connaudit.snapshot import Gap
+from connaudit.units import plural
+
+_PRODUCTS = {"postgresql": "PostgreSQL", "mysql": "MySQL", "mariadb": "MariaDB"}
+_UNREACHABLE = ("dns", "refused", "timeout", "tls")
+_OWN_CHOICE = ("", "argument", "config")  # where a reader would look first: not worth a word
+
+
+def server_parts(source: Source) -> list[str]:
+    """Return which server it was, where, as whom, and what led there."""
+    parts = [source.target, product(source), place(source)]
+    server = source.server
+    if server and server.replica:
+        parts.append("replica")
+    if server and server.via_pooler:
+        parts.append("via pooler")
+    if source.origin not in _OWN_CHOICE:
+        parts.append(f"(from {source.origin})")
+    return [part for part in parts if part]
+
+
+def product(source: Source) -> str:
+    """Return the product with its version, or the kind of server that was to answer."""
+    if source.server is None:
+        return _PRODUCTS.get(source.engine, source.engine)
+    version = source.server.version_text
+    return version if version.startswith(source.server.product) else f"{source.server.product} {version}"
+
+
+def place(source: Source) -> str:
+    """Return address and role."""
+    user = source.address.user
+    return f"{source.address} as {user}" if user else str(source.address)
+
+
+def headline(outcome: Outcome) -> str:
+    """Return the sentence that goes with the verdict."""
+    return outcome.headline if isinstance(outcome, Report) else failure_sentence(outcome)
+
+
+def short(outcome: Outcome) -> str:
+    """Return the few words that go with the verdict in one line of many."""
+    return (outcome.value or outcome.headline) if isinstance(outcome, Report) else failure_words(outcome)
+
+
+def failure_sentence(failure: Failure) -> str:
+    """Return why a target was not audited."""
+    words = failure_words(failure)
+    if failure.is_full or failure.error.stage == "query" or words.startswith("cannot"):
+        return words
+    return f"cannot connect: {words}"
+
+
+def failure_words(failure: Failure) -> str:
+    """Return the error, and for one that ran out of time how far it came."""
+    error = failure.error
+    if error.kind != "timeout" or not error.stage or error.stage in error.message:
+        return error.message
+    return f"{error.message} ({error.stage})"
+
+
+def gap_sentence(gap: Gap) -> str:
+    """Return what was not seen, why, and what would cure it."""
+    seen = "seen only in part" if gap.partial else "not seen"
+    return f"{seen}: {gap.why}" + (f"; {gap.cure}" if gap.cure else "")
+
+
+def remarks(reports: Iterable[Report]) -> list[str]:
+    """Return gaps and notes of a target, each once."""
+    several = list(reports)
+    gaps = [gap_sentence(gap) for report in several for gap in report.gaps]
+    notes = [f"note: {note}" for report in several for note in report.notes]
+    return list(dict.fromkeys(gaps + notes))
+
+
+def further_findings(report: Report, *, everything: bool = False) -> list[Finding]:
+    """Return the findings that neither the headline nor a row of the table has told."""
+    if everything:
+        return list(report.findings)
+    return [found for found in report.findings if not found.sessions and found.message not in report.headline]
+
+
+def hints(report: Report) -> list[str]:
+    """Return what to do, each piece of advice once."""
+    return list(dict.fromkeys(found.hint for found in report.findings if found.hint))
+
+
+def tally(run: Run) -> str:
+    """Return the last line of a run: how many targets (or checks of one) stand how."""
+    targets = run.targets
+    if len(targets) == 1 and len(targets[0].reports) > 1:
+        verdicts = Counter(report.status for report in targets[0].reports)
+        counted = f"{plural(len(targets[0].reports), 'check')} of {targets[0].source.target}"
+        return f"{counted}: {_counted(verdicts, ())}"
+    failures = [target.failure for target in targets if target.failure and not target.failure.is_full]
+    verdicts = Counter(target.status for target in targets if not _is_lost(target))
+    return f"{plural(len(targets), 'target')}: {_counted(verdicts, failures)}"
+
+
+def _is_lost(target: Audited) -> bool:
+    return target.failure is not None and not target.failure.is_full
+
+
+def _counted(verdicts: Counter[Status], failures: Iterable[Failure]) -> str:
+    """Return `1 critical, 2 ok, 1 not reachable`, the gravest first."""
+    order = sorted(verdicts, key=gravity, reverse=True)
+    lost = Counter("not reachable" if f.error.kind in _UNREACHABLE else "not audited" for f in failures)
+    parts = [f"{verdicts[status]} {status.word}" for status in order]
+    return ", ".join(parts + [f"{count} {words}" for words, count in sorted(lost.items(), reverse=True)])
