@@ -1,13 +1,18 @@
 """Fixtures for everybody: servers that run, and roles to audit them as.
 
 `postgres`, `mariadb` and `mysql` (MariaDB where there is no MySQL) are one shared server each. A test that asks for
-`postgres_any`, `mysql_any`, `server` or `pooler` runs once on each chosen server of that family (`--servers`).
+`postgres_any`, `mysql_any`, `server` or `pooler` runs once on each chosen server of that family (`--servers`), and one
+that asks for `unsupported` on each that is older than what connaudit promises to audit.
+Whatever asks for a server carries the marker `servers`.
 """
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
+from hypothesis.configuration import set_hypothesis_home_dir
 
 from tests.servers import Description, Fleet, Running, ServersMissing, chosen
 
@@ -16,6 +21,7 @@ FAMILIES = {
     "mysql_any": ("mysql", "mariadb"),
     "server": ("postgres", "mysql", "mariadb"),
     "pooler": ("pgbouncer",),
+    "unsupported": ("postgres", "mysql", "mariadb"),
 }
 ONE = {"postgres": ("postgres",), "mariadb": ("mariadb",), "mysql": ("mysql", "mariadb")}
 
@@ -30,6 +36,8 @@ CHOSEN = pytest.StashKey[list[Description]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "servers: asks for a real database server")
+    set_hypothesis_home_dir(Path(sys.prefix) / "hypothesis")  # and nothing into the tree
     try:
         config.stash[CHOSEN] = chosen(config.getoption("--servers"))
     except ServersMissing as missing:
@@ -40,21 +48,29 @@ def pytest_report_header(config: pytest.Config) -> str:
     return "servers: " + ", ".join(one.name for one in config.stash[CHOSEN])
 
 
-def of_kinds(config: pytest.Config, kinds: tuple[str, ...]) -> list[Description]:
-    return [one for one in config.stash[CHOSEN] if one.kind in kinds]
+def serving(config: pytest.Config, fixture: str) -> list[Description]:
+    """Return the chosen servers that a fixture stands for."""
+    kinds, supported = (FAMILIES | ONE)[fixture], fixture != "unsupported"
+    return [one for one in config.stash[CHOSEN] if one.kind in kinds and one.supported == supported]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    for name, kinds in FAMILIES.items():
+    for name in FAMILIES:
         if name in metafunc.fixturenames:
-            found = of_kinds(metafunc.config, kinds)
+            found = serving(metafunc.config, name)
             metafunc.parametrize(name, found, indirect=True, ids=[one.name for one in found], scope="session")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out, and count as deselected, the tests whose kind of server was not chosen."""
-    absent = {name for name, kinds in (FAMILIES | ONE).items() if not of_kinds(config, kinds)}
-    out = [item for item in items if absent.intersection(getattr(item, "fixturenames", ()))]
+    absent = {name for name in FAMILIES | ONE if not serving(config, name)}
+    out = []
+    for item in items:
+        asked = set(getattr(item, "fixturenames", ())).intersection(FAMILIES | ONE)
+        if asked:
+            item.add_marker("servers")
+        if asked & absent:
+            out.append(item)
     if out:
         config.hook.pytest_deselected(items=out)
         items[:] = [item for item in items if item not in out]
@@ -74,24 +90,25 @@ postgres_any = pytest.fixture(scope="session", name="postgres_any")(_any)
 mysql_any = pytest.fixture(scope="session", name="mysql_any")(_any)
 server = pytest.fixture(scope="session", name="server")(_any)
 pooler = pytest.fixture(scope="session", name="pooler")(_any)
+unsupported = pytest.fixture(scope="session", name="unsupported")(_any)
 
 
 @pytest.fixture
 def postgres(fleet: Fleet, pytestconfig: pytest.Config) -> Running:
     """The newest chosen PostgreSQL."""
-    return fleet.shared(of_kinds(pytestconfig, ONE["postgres"])[-1])
+    return fleet.shared(serving(pytestconfig, "postgres")[-1])
 
 
 @pytest.fixture
 def mariadb(fleet: Fleet, pytestconfig: pytest.Config) -> Running:
     """The newest chosen MariaDB."""
-    return fleet.shared(of_kinds(pytestconfig, ONE["mariadb"])[-1])
+    return fleet.shared(serving(pytestconfig, "mariadb")[-1])
 
 
 @pytest.fixture
 def mysql(fleet: Fleet, pytestconfig: pytest.Config) -> Running:
     """The newest chosen MySQL; MariaDB where there is none."""
-    return fleet.shared(of_kinds(pytestconfig, ONE["mysql"])[0])
+    return fleet.shared(serving(pytestconfig, "mysql")[0])
 
 
 @pytest.fixture(params=["monitor", "plain"])

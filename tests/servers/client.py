@@ -66,6 +66,11 @@ class Client:
             self._running = None
         return self._error
 
+    def join(self, seconds: float) -> None:
+        """Wait so long, or until what `start` began has ended."""
+        if self._running:
+            self._running.join(seconds)
+
     @property
     def is_busy(self) -> bool:
         """Whether what `start` began has not ended."""

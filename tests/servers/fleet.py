@@ -42,7 +42,7 @@ class Fleet:
     """
 
     def __init__(self) -> None:
-        _sweep()
+        sweep()
         self.top = Path(tempfile.mkdtemp(prefix=PREFIX))
         self.top.chmod(0o755)  # servers run as another user when we are root
         self._lock = _locked(self.top)
@@ -133,7 +133,7 @@ def _best_backend() -> Description:
     return usable[-1]
 
 
-def _sweep() -> None:
+def sweep() -> None:
     """Remove what killed runs left: a live one holds the lock of its directory."""
     for leftover in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         lock = _locked(leftover)

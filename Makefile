@@ -1,0 +1,53 @@
+# The door to everything; a virtual environment in .venv is made when it is missing, and nothing else is touched.
+#   make demo       a throwaway PostgreSQL with good and bad clients, and connaudit looking at it
+#   make test       all tests, on PostgreSQL and MariaDB servers of their own; T=tests/targets K=pattern to choose
+#   make check      what a reviewer would say: ruff, mypy
+#   make fix        ... and what of it can be mended by itself
+#   make matrix     the tests that need servers, on each server of $CONNAUDIT_TEST_SERVERS
+
+PYTHON ?= python3
+BIN := .venv/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test check fix matrix servers
+.DEFAULT_GOAL := test
+
+demo: .venv/installed
+	$(BIN)/connaudit demo
+
+test: .venv/installed-test servers
+	$(BIN)/python -m pytest $(T) $(if $(K),-k '$(K)')
+
+check: .venv/installed-test .venv/installed-lint
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+fix: .venv/installed-lint
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+matrix: .venv/installed-test
+	$(BIN)/python -m tests.matrix $(T)
+
+# Where somebody names a directory of servers, those are the servers.
+servers: .venv/installed
+	$(if $(CONNAUDIT_TEST_SERVERS),,$(BIN)/python tests/servers/install.py)
+
+.venv/installed: pyproject.toml | $(BIN)/pip
+	$(BIN)/pip install --quiet --editable '.[demo]'
+	touch $@
+
+# One dependency group of pyproject.toml; pip knows groups since 25.1 only.
+.venv/installed-%: pyproject.toml .venv/installed
+	$(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['dependency-groups']['$*'], sep='\n')" > .venv/group-$*
+	$(BIN)/pip install --quiet --requirement .venv/group-$*
+	touch $@
+
+# Debian's python3 makes no virtual environments without the package python3-venv.
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "connaudit needs Python 3.11 or newer; name one: make PYTHON=...")'
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
+	    { test "$$(id -u)" = 0 && apt-get -qq update && apt-get -qq install -y --no-install-recommends python3-venv; } || \
+	    { echo "this Python cannot make virtual environments; run: sudo apt-get install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
