@@ -34,7 +34,7 @@ def lookup(path: str, names: Collection[str], port: int, database: str, user: st
 
 
 def _lines(path: str) -> Iterator[tuple[str, ...]]:
-    """Yield the five fields of each line."""
+    """Yield the five fields of each line; a raw colon ends the password, as in libpq."""
     try:
         with open(path, encoding="utf-8", errors="surrogateescape") as file:
             lines = file.read().split("\n")
@@ -42,22 +42,22 @@ def _lines(path: str) -> Iterator[tuple[str, ...]]:
         return
     for line in lines:
         fields = _fields(line.removesuffix("\r"))
-        if not line.startswith("#") and len(fields) == 5:
-            yield tuple(fields)
+        if not line.startswith("#") and len(fields) >= 5:
+            yield tuple(fields[:5])
 
 
 def _fields(line: str) -> list[str]:
     r"""Return the fields: colons part them, a backslash keeps the next character as it is.
 
-    >>> _fields(r"db\:1:5432:*:me:a\\b:c")
-    ['db:1', '5432', '*', 'me', 'a\\b:c']
+    >>> _fields(r"db\:1:5432:*:me:a\\b")
+    ['db:1', '5432', '*', 'me', 'a\\b']
     """
     fields = [""]
     characters = iter(line)
     for character in characters:
         if character == "\\":
             fields[-1] += next(characters, "")
-        elif character == ":" and len(fields) < 5:
+        elif character == ":":
             fields.append("")
         else:
             fields[-1] += character

@@ -122,10 +122,11 @@ def _expand(text: str, origin: str, sources: _Sources) -> list[Target]:
 def _from_variable(variable: str, sources: _Sources) -> list[Target]:
     if not re.fullmatch(r"\w+", variable):
         raise UsageError("after env: stands the name of a variable, as in env:DATABASE_URL")
-    value = sources.around.environment.get(variable, "").strip()
-    if not value:
+    lines = sources.around.environment.get(variable, "").split("\n")
+    told = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    if not told:
         raise UsageError(f"env:{variable}: the variable is not set, or empty")
-    return _contents(enumerate([value], 1), f"env:{variable}", sources)
+    return _contents(told, f"env:{variable}", sources)
 
 
 def _from_file(path: str, sources: _Sources) -> list[Target]:
