@@ -1,0 +1,47 @@
+"""PostgreSQL 12 and newer, directly or through a pooler.
+
+Any number of servers at once, in one thread: libpq is driven without blocking, each target under its own time limit,
+with all its statements in one round trip.
+"""
+
+import resource
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from connaudit.engines import Budget, Taken
+from connaudit.engines.postgresql.dial import Caller
+from connaudit.engines.postgresql.loop import Loop
+from connaudit.engines.postgresql.visit import visit
+from connaudit.snapshot import Fact
+from connaudit.targets import Target
+
+SPARE_FILES = 16  # open files that libpq, certificates and the report may need besides the sockets
+
+
+def take(targets: Sequence[Target], facts: frozenset[Fact], budget: Budget) -> Iterator[tuple[int, Taken]]:
+    """Yield a snapshot of each target, or the error in its place, as they come."""
+    waiting = deque(enumerate(targets))
+    jobs = min(budget.jobs or len(targets), _files())
+    with Loop() as loop:
+        while waiting or loop.is_busy:
+            while waiting and loop.wanted < jobs:
+                index, target = waiting.popleft()
+                loop.start(index, visit(target, facts, _caller(loop, budget)))
+            yield from loop.turn()
+
+
+def _caller(loop: Loop, budget: Budget) -> Caller:
+    until = min(time.monotonic() + budget.timeout, budget.deadline)
+    return Caller(loop.names.look_up, loop.leave, until, budget.timeout)
+
+
+def _files() -> int:
+    """Return how many sockets may be opened: more fail with `Too many open files` in the middle of a run."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return 1 << 16
+    listing = Path("/proc/self/fd")
+    used = len(list(listing.iterdir())) if listing.exists() else 64
+    return max(1, soft - used - SPARE_FILES)

@@ -1,0 +1,143 @@
+"""Why no connection could be had, read from what libpq says.
+
+libpq passes on the server's sentence without its SQLSTATE. Sentences are translated by lc_messages; the words between
+quotes, the names of settings and files, and libpq's own sentences are not, so those are what is looked for first.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from connaudit.errors import (
+    LoginRefused,
+    NoDatabase,
+    NoSlotsLeft,
+    NotUnderstood,
+    QueryFailed,
+    Refused,
+    TargetError,
+    TimedOut,
+    TlsFailed,
+)
+from connaudit.targets import Target
+
+_ATTEMPT = re.compile(r"^connection to server (?:at|on socket) .*? failed: ")
+_SEVERITY = re.compile(r"^(?:FATAL|ERROR|PANIC|[^\W\d_]+):\s+(?=\S)")
+
+# Who may still get in where ordinary roles may not: the auditor should be one of them.
+_RESERVED_HINT = "superusers can still connect"
+_RESERVED_16_HINT = "superusers and members of pg_use_reserved_connections can still connect: grant it to this role"
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """A pattern over one line, and the error that it means. Earlier rules win, over all lines."""
+
+    pattern: re.Pattern[str]
+    error: Callable[[str, str, str | None], TargetError]
+    hint: str | None = None
+
+
+def _full(limit: str) -> Callable[[str, str, str | None], TargetError]:
+    return lambda text, stage, hint: NoSlotsLeft(text, limit=limit, stage=stage, hint=hint)
+
+
+def _of(kind: type[TargetError]) -> Callable[[str, str, str | None], TargetError]:
+    return lambda text, stage, hint: kind(text, stage=stage, hint=hint)
+
+
+def _rule(pattern: str, error: Callable[[str, str, str | None], TargetError], hint: str | None = None) -> _Rule:
+    return _Rule(re.compile(pattern, re.IGNORECASE), error, hint)
+
+
+_RULES = (
+    # Full: the server, one role, one database, the pooler in front.
+    _rule(r"pg_use_reserved_connections", _full("server"), _RESERVED_16_HINT),
+    _rule(r"remaining connection slots are reserved|\bSUPERUSER\b", _full("server"), _RESERVED_HINT),
+    _rule(r"too many clients already", _full("server"), "not even a superuser can connect: end sessions on the server"),
+    _rule(r"too many connections for role", _full("role"), "raise it with ALTER ROLE ... CONNECTION LIMIT"),
+    _rule(r"too many connections for database", _full("database"), "raise it with ALTER DATABASE ... CONNECTION LIMIT"),
+    _rule(r"max_wal_senders", _full("server"), "the target asks for a replication connection"),
+    _rule(
+        r"no more connections allowed|max_client_conn|query_wait_timeout|max_user_client_connections"
+        r"|max_db_client_connections|client_login_timeout",
+        _full("pooler"),
+        "the pooler is full: ask PostgreSQL behind it directly",
+    ),
+    _rule(r"max_user_connections|max_db_connections", _full("pooler")),
+    # TLS.
+    _rule(r"server does not support SSL", _of(TlsFailed), "sslmode demands TLS: switch ssl on there, or ask for less"),
+    _rule(r"root certificate file .* does not exist", _of(TlsFailed), "give sslrootcert, or sslrootcert=system"),
+    _rule(r"certificate verify failed|server certificate|unable to verify", _of(TlsFailed), "check sslrootcert"),
+    _rule(r"private key|certificate file|sslmode|sslcert|sslkey|sslrootcert", _of(TlsFailed)),
+    _rule(r"no encryption", _of(TlsFailed), "pg_hba.conf lets this role in with TLS only: use sslmode=require"),
+    # Let in or not.
+    _rule(r"pg_hba\.conf", _of(LoginRefused), "add a line for this address, role and database to pg_hba.conf"),
+    _rule(r"no password supplied", _of(LoginRefused), "give a password: .pgpass, PGPASSWORD or a password file"),
+    _rule(r"password authentication failed|SASL authentication failed|authentication failed", _of(LoginRefused)),
+    _rule(r"role \"?.*\"? (does not exist|is not permitted to log in)|no such user", _of(LoginRefused)),
+    _rule(r"permission denied for database", _of(NoDatabase), "GRANT CONNECT ON DATABASE ... TO this role"),
+    _rule(r"not currently accepting connections", _of(NoDatabase)),
+    _rule(r"database \"?.*\"? does not exist|no such database|cannot connect to invalid database", _of(NoDatabase)),
+    # Not the server, or not now.
+    _rule(r"is starting up|is shutting down|not yet accepting|in recovery mode", _of(Refused), "try again soon"),
+    _rule(
+        r"received invalid response|unsupported frontend protocol|expected authentication request|Got packets out",
+        _of(NotUnderstood),
+        "is this a PostgreSQL server?",
+    ),
+    _rule(r"unsupported startup parameter", _of(LoginRefused), "PgBouncer refuses options=: leave it out"),
+    _rule(
+        r"session is (not )?read-only|server is (not )?in hot standby|is not in hot standby",
+        _of(Refused),
+        "no host is what target_session_attrs asks for",
+    ),
+    _rule(r"timeout expired|timed out", _of(TimedOut)),
+    _rule(r"could not translate host name", _of(Refused), "check the spelling, or your DNS"),
+    _rule(r"connection refused|no such file or directory", _of(Refused), "is the server running there?"),
+    _rule(r"no route|unreachable|permission denied|reset by peer|closed the connection", _of(Refused)),
+    _rule(r"SSL|TLS", _of(TlsFailed)),
+)
+_LAST_RESORT = {"tls": TlsFailed, "login": LoginRefused, "query": QueryFailed}
+
+
+def of_connect(text: str, stage: str, target: Target) -> TargetError:
+    """Return the error that a failed attempt means."""
+    lines = [_SEVERITY.sub("", _ATTEMPT.sub("", line.strip())) for line in text.splitlines()]
+    lines = [line for line in lines if line and not re.match(r"Is the server running|DETAIL:|HINT:|\s", line)]
+    lines = list(dict.fromkeys(lines)) or ["the connection failed without a reason"]
+    return _decisive(lines, stage, target)
+
+
+def _decisive(lines: list[str], stage: str, target: Target) -> TargetError:
+    for rule in _RULES:
+        for line in lines:
+            if rule.pattern.search(line):
+                return rule.error(_clean(line, target), stage, rule.hint)
+    return _LAST_RESORT.get(stage, Refused)(_clean(lines[-1], target), stage=stage)
+
+
+def _clean(line: str, target: Target) -> str:
+    """Return the line without secrets: libpq quotes an option that it does not understand."""
+    values = [target.password, *(value for _, value in target.options if not isinstance(value, str))]
+    for secret in values:
+        if secret is not None and secret.reveal():
+            line = line.replace(secret.reveal(), "***")
+    return line
+
+
+def of_break(text: str, target: Target) -> TargetError:
+    """Return the error for a connection that ended while statements ran; a pooler says so only then that it is full."""
+    error = of_connect(text, "query", target)
+    if isinstance(error, NoSlotsLeft):
+        return error
+    return QueryFailed(f"the connection broke: {error.message}", stage="query")
+
+
+def hint_for_silence(stage: str) -> str | None:
+    """Return what a server that took the connection and then said nothing may suffer from."""
+    return {
+        "tcp": "the host is down, or a firewall drops the packets",
+        "tls": "something listens there but does not answer: an overloaded server, or not PostgreSQL",
+        "login": "the server answers, but no login gets through: overloaded, or a lock on pg_authid or pg_database",
+    }.get(stage)

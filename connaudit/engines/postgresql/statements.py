@@ -1,0 +1,293 @@
+"""What is asked of the server: whole statements, sent together as one simple query in a read-only transaction.
+
+pg_stat_activity is never read, nor any other view over pg_authid and pg_database: it hangs while one of them is locked,
+which is when an audit is wanted. Its function answers even then, and names are joined here, by oid.
+Every statement runs with search_path = pg_catalog, so that nothing in a database can stand in for what it names.
+"""
+
+from collections.abc import Mapping
+
+# Reading the settings must come before we change some of them.
+BEGIN = "begin read only; set local search_path = pg_catalog, pg_temp"
+
+
+def limits(seconds: float) -> str:
+    """Return the bounds on the server's side, a little tighter than ours; they end with the transaction."""
+    timeout = max(100, int(seconds * 900))
+    return (
+        f"set local statement_timeout = {timeout}; set local lock_timeout = {min(500, timeout)}; "
+        f"set local idle_in_transaction_session_timeout = {timeout + 5000}; "
+        "set local max_parallel_workers_per_gather = 0; set local timezone = 'UTC'; set local datestyle = 'ISO'; "
+        "set local bytea_output = 'escape'"
+    )
+
+
+def pick(variants: Mapping[int, str], version: int) -> str:
+    """Return the statement of the newest version that is not newer than the server.
+
+    >>> pick({12: "old", 14: "new"}, 13)
+    'old'
+    """
+    return variants[max(minimum for minimum in variants if minimum <= version)]
+
+
+# Settings of the session that reads are those of the server only by their source.
+SETTINGS = {
+    12: """
+        select name, setting, unit, source
+        from pg_settings
+        where name in ('idle_in_transaction_session_timeout', 'idle_session_timeout', 'transaction_timeout',
+                       'statement_timeout', 'lock_timeout', 'client_connection_check_interval',
+                       'tcp_keepalives_idle', 'tcp_keepalives_interval', 'tcp_keepalives_count', 'tcp_user_timeout')
+    """
+}
+
+SERVER = {
+    12: """
+        select version() as version,
+               current_setting('server_version_num') as version_num,
+               current_setting('server_version') as version_text,
+               clock_timestamp() as taken_at,
+               pg_postmaster_start_time() as started_at,
+               pg_backend_pid() as pid,
+               pg_is_in_recovery() as replica,
+               current_setting('max_connections') as max_connections,
+               current_setting('superuser_reserved_connections') as reserved_superuser,
+               current_setting('reserved_connections', true) as reserved,
+               current_setting('max_wal_senders') as max_wal_senders,
+               current_setting('track_activity_query_size') as query_size,
+               current_setting('server_encoding') as encoding,
+               quote_ident(current_user) as role,
+               case when pg_has_role(current_user, 'pg_monitor', 'member') then 'pg_monitor'
+                    when pg_has_role(current_user, 'pg_read_all_stats', 'member') then 'pg_read_all_stats'
+               end as member_of,
+               concat_ws(' ',
+                   case when current_setting('rds.extensions', true) is not null then 'rds' end,
+                   case when to_regproc('pg_catalog.aurora_version') is not null then 'aurora' end,
+                   case when current_setting('azure.extensions', true) is not null then 'azure' end,
+                   case when current_setting('cloudsql.iam_authentication', true) is not null then 'cloudsql' end
+               ) as features
+    """
+}
+
+# Ages are by one clock of the server. now() would be the beginning of our own transaction.
+# Walsenders are told to everybody by their own function, while backend_type is hidden from a role without grants.
+SESSIONS = {
+    12: """
+        with clock as materialized (select clock_timestamp() as now)
+        select a.pid,
+               null::integer as leader,
+               a.pid = pg_backend_pid() as is_self,
+               a.backend_type,
+               a.pid in (select w.pid from pg_stat_get_wal_senders() as w) as is_walsender,
+               a.state,
+               a.datid,
+               a.usesysid,
+               a.application_name,
+               host(a.client_addr) as client_address,
+               a.client_hostname,
+               a.client_port,
+               a.wait_event_type,
+               a.wait_event,
+               a.backend_start as started_at,
+               date_part('epoch', clock.now - a.backend_start) as connection_age,
+               date_part('epoch', clock.now - a.xact_start) as transaction_age,
+               date_part('epoch', clock.now - a.query_start) as query_age,
+               date_part('epoch', clock.now - a.state_change) as state_age,
+               a.backend_xid is not null as writes,
+               a.backend_xmin is not null as snapshot,
+               greatest(age(a.backend_xid), age(a.backend_xmin)) as horizon_age,
+               null::bigint as query_id,
+               a.ssl or a.gss_enc as encrypted
+        from pg_stat_get_activity(null) as a cross join clock
+    """,
+    13: """
+        with clock as materialized (select clock_timestamp() as now)
+        select a.pid,
+               a.leader_pid as leader,
+               a.pid = pg_backend_pid() as is_self,
+               a.backend_type,
+               a.pid in (select w.pid from pg_stat_get_wal_senders() as w) as is_walsender,
+               a.state,
+               a.datid,
+               a.usesysid,
+               a.application_name,
+               host(a.client_addr) as client_address,
+               a.client_hostname,
+               a.client_port,
+               a.wait_event_type,
+               a.wait_event,
+               a.backend_start as started_at,
+               date_part('epoch', clock.now - a.backend_start) as connection_age,
+               date_part('epoch', clock.now - a.xact_start) as transaction_age,
+               date_part('epoch', clock.now - a.query_start) as query_age,
+               date_part('epoch', clock.now - a.state_change) as state_age,
+               a.backend_xid is not null as writes,
+               a.backend_xmin is not null as snapshot,
+               greatest(age(a.backend_xid), age(a.backend_xmin)) as horizon_age,
+               null::bigint as query_id,
+               a.ssl or a.gss_enc as encrypted
+        from pg_stat_get_activity(null) as a cross join clock
+    """,
+    14: """
+        with clock as materialized (select clock_timestamp() as now)
+        select a.pid,
+               a.leader_pid as leader,
+               a.pid = pg_backend_pid() as is_self,
+               a.backend_type,
+               a.pid in (select w.pid from pg_stat_get_wal_senders() as w) as is_walsender,
+               a.state,
+               a.datid,
+               a.usesysid,
+               a.application_name,
+               host(a.client_addr) as client_address,
+               a.client_hostname,
+               a.client_port,
+               a.wait_event_type,
+               a.wait_event,
+               a.backend_start as started_at,
+               date_part('epoch', clock.now - a.backend_start) as connection_age,
+               date_part('epoch', clock.now - a.xact_start) as transaction_age,
+               date_part('epoch', clock.now - a.query_start) as query_age,
+               date_part('epoch', clock.now - a.state_change) as state_age,
+               a.backend_xid is not null as writes,
+               a.backend_xmin is not null as snapshot,
+               greatest(age(a.backend_xid), age(a.backend_xmin)) as horizon_age,
+               a.query_id,
+               a.ssl or a.gss_enc as encrypted
+        from pg_stat_get_activity(null) as a cross join clock
+    """,
+}
+
+# By the same frozen list of sessions as above. Cut as bytes: by characters the server would have to know the
+# encoding of other databases' texts, and fail where it guesses wrong.
+TEXTS = {
+    12: """
+        select pg_stat_get_backend_pid(b.id) as pid,
+               substring(textsend(b.query), 1, 800) as query,
+               octet_length(b.query) as length
+        from (
+            select id, pg_stat_get_backend_activity(id) as query
+            from pg_stat_get_backend_idset() as id
+            offset 0
+        ) as b
+        where octet_length(b.query) > 0
+    """
+}
+
+# Open to all: the lock on its own virtual transaction shows that a session is in one, hidden or not.
+LOCKS = {
+    12: """
+        select pid,
+               bool_or(locktype = 'virtualxid' and granted and mode = 'ExclusiveLock') as in_transaction,
+               count(*) filter (where locktype = 'relation' and granted) as relations,
+               max(array_position(array['AccessShareLock', 'RowShareLock', 'RowExclusiveLock',
+                                        'ShareUpdateExclusiveLock', 'ShareLock', 'ShareRowExclusiveLock',
+                                        'ExclusiveLock', 'AccessExclusiveLock'], mode))
+                   filter (where locktype = 'relation' and granted) as strongest,
+               count(*) filter (where locktype = 'advisory' and granted) as advisory
+        from pg_locks
+        where pid is not null
+        group by pid
+    """
+}
+
+PREPARED = {
+    12: """
+        select gid,
+               quote_literal(gid) as literal,
+               ownerid as owner,
+               dbid as database,
+               date_part('epoch', clock_timestamp() - prepared) as age,
+               age(transaction) as horizon_age
+        from pg_prepared_xact()
+    """
+}
+
+# pg_blocking_pids holds the whole lock manager for a moment, and a queue of n answers n * n / 2 pids. Beyond 200
+# waiters only the first of each queue is asked for: those behind it wait at least for the same holders.
+WAITERS = {
+    12: """
+        with waiter as materialized (
+            select pid, locktype, database, relation, mode,
+                   null::timestamptz as waitstart,
+                   count(*) over () as waiters,
+                   first_value(pid) over (
+                       partition by locktype, database, relation, page, tuple, virtualxid, transactionid::text,
+                                    classid, objid, objsubid, mode
+                       order by pid
+                   ) as first
+            from pg_locks
+            where not granted
+        )
+        select pid, locktype, mode, first,
+               case when database in (0, (select oid from pg_database where datname = current_database()))
+                    then relation::regclass
+               end as relation,
+               date_part('epoch', clock_timestamp() - waitstart) as age,
+               case when waiters <= 200 or pid = first
+                    then array_to_string(pg_blocking_pids(pid), ' ')
+               end as blocked_by
+        from waiter
+    """,
+    14: """
+        with waiter as materialized (
+            select pid, locktype, database, relation, mode,
+                   waitstart,
+                   count(*) over () as waiters,
+                   first_value(pid) over (
+                       partition by locktype, database, relation, page, tuple, virtualxid, transactionid::text,
+                                    classid, objid, objsubid, mode
+                       order by waitstart, pid
+                   ) as first
+            from pg_locks
+            where not granted
+        )
+        select pid, locktype, mode, first,
+               case when database in (0, (select oid from pg_database where datname = current_database()))
+                    then relation::regclass
+               end as relation,
+               date_part('epoch', clock_timestamp() - waitstart) as age,
+               case when waiters <= 200 or pid = first
+                    then array_to_string(pg_blocking_pids(pid), ' ')
+               end as blocked_by
+        from waiter
+    """,
+}
+
+DATABASES = {
+    12: """
+        select oid, datname as name, datconnlimit as connection_limit, pg_encoding_to_char(encoding) as encoding
+        from pg_database
+    """
+}
+
+# Only roles that are there or are limited: some servers have a hundred thousand.
+ROLES = {
+    12: """
+        select oid, rolname as name, rolsuper as superuser,
+               case when rolcanlogin and not rolsuper then rolconnlimit else -1 end as connection_limit
+        from pg_roles
+        where rolconnlimit >= 0
+           or oid in (select pg_stat_get_backend_userid(id) from pg_stat_get_backend_idset() as id)
+           or oid in (select ownerid from pg_prepared_xact())
+    """
+}
+
+OVERRIDES = {
+    12: """
+        select coalesce(r.rolname, case when s.setrole <> 0 then s.setrole::text end) as role,
+               coalesce(d.datname, case when s.setdatabase <> 0 then s.setdatabase::text end) as database,
+               split_part(c.setting, '=', 1) as name,
+               substring(c.setting, position('=' in c.setting) + 1) as value
+        from pg_db_role_setting as s
+             cross join unnest(s.setconfig) as c (setting)
+             left join pg_roles as r on r.oid = s.setrole
+             left join pg_database as d on d.oid = s.setdatabase
+        where (s.setrole <> 0 or s.setdatabase <> 0)
+          and split_part(c.setting, '=', 1) in (
+              'idle_in_transaction_session_timeout', 'idle_session_timeout', 'transaction_timeout',
+              'statement_timeout', 'lock_timeout', 'client_connection_check_interval', 'tcp_keepalives_idle',
+              'tcp_keepalives_interval', 'tcp_keepalives_count', 'tcp_user_timeout')
+    """
+}

@@ -1,0 +1,280 @@
+"""One visit to one server: connect, ask everything in one round trip, leave."""
+
+import re
+import time
+from dataclasses import dataclass, field
+
+from connaudit.engines.postgresql import dial, failures, gaps, guards, statements
+from connaudit.engines.postgresql.capacity import capacity
+from connaudit.engines.postgresql.dial import Caller
+from connaudit.engines.postgresql.loop import Steps
+from connaudit.engines.postgresql.rows import (
+    DatabaseRow,
+    LockRow,
+    PreparedRow,
+    RoleRow,
+    ServerRow,
+    SessionRow,
+    TextRow,
+    WaiterRow,
+    age,
+    moment,
+    number,
+    read,
+)
+from connaudit.engines.postgresql.sessions import Details, Names, names, session, waits
+from connaudit.engines.postgresql.text import decode_name
+from connaudit.engines.postgresql.wire import Broken, Connection, Result
+from connaudit.errors import NotAllowed, NotUnderstood, QueryFailed, TargetError
+from connaudit.snapshot import Address, Fact, Gap, PreparedTransaction, Server, Snapshot
+from connaudit.targets import Target
+
+OLDEST = 120000  # the first release whose walsenders have a pool of their own
+SKEW = 2.0  # seconds between two clocks that are worth a word
+_STATEMENTS = {
+    "settings": statements.SETTINGS,
+    "server": statements.SERVER,
+    "sessions": statements.SESSIONS,
+    "texts": statements.TEXTS,
+    "locks": statements.LOCKS,
+    "waiters": statements.WAITERS,
+    "prepared": statements.PREPARED,
+    "databases": statements.DATABASES,
+    "roles": statements.ROLES,
+    "overrides": statements.OVERRIDES,
+}
+_ASKED_FOR = {
+    "settings": {Fact.GUARDS},
+    "texts": {Fact.QUERIES},
+    "locks": {Fact.TRANSACTIONS, Fact.LOCKS},
+    "waiters": {Fact.LOCKS},
+    "prepared": {Fact.TRANSACTIONS, Fact.LOCKS},
+    "overrides": {Fact.GUARDS},
+}
+_ESSENTIAL = {"server", "sessions"}
+_OTHERS = ("CockroachDB", "Yugabyte", "YB", "Redshift", "openGauss", "GaussDB")
+
+
+@dataclass(slots=True)
+class Answers:
+    """What the statements answered, by name, and when by our own clock."""
+
+    told: dict[str, Result] = field(default_factory=dict)
+    failed: list[tuple[str, Result]] = field(default_factory=list)
+    asked_at: float = 0.0
+    told_at: float = 0.0
+
+
+def visit(target: Target, facts: frozenset[Fact], caller: Caller) -> Steps[Snapshot]:
+    """Take the snapshot of one server; any TargetError may come instead."""
+    began = time.monotonic()
+    if began >= caller.until:
+        raise caller.timed_out(began, "dns", "its turn came when no time was left: raise --deadline")
+    found = yield from dial.places(target, caller, began)
+    looked_up = time.monotonic() - began
+    connection = yield from dial.connect(target, found, caller)
+    try:
+        _check_peer(connection)
+        answers = yield from _ask(connection, target, facts, caller, began)
+        stages = (("dns", looked_up), *connection.stages.items())
+        return _snapshot(target, facts, connection, answers, stages)
+    finally:
+        connection.close(caller.leave)
+
+
+def _check_peer(connection: Connection) -> None:
+    """Refuse what only speaks PostgreSQL's protocol; what it says of itself at login is enough to know."""
+    text = connection.parameter("server_version") or ""
+    if text.endswith("/bouncer"):
+        hint = "name a database behind the pooler, not pgbouncer itself"
+        raise NotUnderstood(f"this is the console of PgBouncer {text.removesuffix('/bouncer')}", hint=hint)
+    if connection.parameter("crdb_version"):
+        raise _not_ours("CockroachDB")
+    _check_product(text)
+    version = connection.server_version
+    if version < OLDEST:
+        aka = "Amazon Redshift and openGauss call themselves PostgreSQL 8 and 9" if version < 100000 else None
+        raise NotUnderstood(f"PostgreSQL {text} is not supported; connaudit needs 12 or newer", hint=aka)
+
+
+def _check_product(text: str) -> None:
+    for product in _OTHERS:
+        if re.search(rf"\b{product}\b", text):
+            raise _not_ours("YugabyteDB" if product in ("Yugabyte", "YB") else product)
+
+
+def _not_ours(product: str) -> NotUnderstood:
+    return NotUnderstood(f"this is {product}, whose sessions connaudit does not know how to read", stage="query")
+
+
+def _ask(
+    connection: Connection, target: Target, facts: frozenset[Fact], caller: Caller, began: float
+) -> Steps[Answers]:
+    """Ask everything at once; after a statement that failed, ask those behind it once more."""
+    answers = Answers(asked_at=time.time())
+    version = connection.server_version
+    left = [name for name in _STATEMENTS if not (_ASKED_FOR.get(name) and not _ASKED_FOR[name] & facts)]
+    preamble = ""
+    while left:
+        sent, batch = _batch(left, version, preamble, caller.until - time.monotonic())
+        try:
+            results = yield from connection.query(batch, caller.until)
+        except Broken as error:
+            raise failures.of_break(error.text, target) from None
+        if results is None:
+            raise caller.timed_out(began, "query", "the server took the statements but did not answer")
+        answers.told_at = answers.told_at or time.time()
+        left = _sort(sent, results, answers)
+        preamble = "rollback; "
+    if preamble and answers.failed and answers.failed[-1][0] == sent[-2]:
+        yield from _roll_back(connection, caller)
+    return answers
+
+
+def _batch(left: list[str], version: int, preamble: str, seconds: float) -> tuple[list[str | None], str]:
+    """Return the names of what is sent, in order, None for what answers nothing, and the text to send."""
+    parts: list[tuple[str | None, str]] = [(None, part) for part in (preamble + statements.BEGIN).split("; ")]
+    bounds: list[tuple[str | None, str]] = [(None, part) for part in statements.limits(seconds).split("; ")]
+    asked: list[tuple[str | None, str]] = [
+        (name, statements.pick(_STATEMENTS[name], version // 10000)) for name in left
+    ]
+    before = 1 if left[0] == "settings" else 0
+    parts += [*asked[:before], *bounds, *asked[before:], (None, "commit")]
+    return [name for name, _ in parts], "; ".join(part for _, part in parts)
+
+
+def _sort(sent: list[str | None], results: list[Result], answers: Answers) -> list[str]:
+    """Put the answers by name; return the names of those that a failure kept from being asked."""
+    for name, result in zip(sent, results, strict=False):
+        if result.sqlstate is not None:
+            _note_failure(name, result, answers)
+        elif name is not None:
+            answers.told[name] = result
+    return [name for name in sent[len(results) :] if name is not None]
+
+
+def _note_failure(name: str | None, result: Result, answers: Answers) -> None:
+    if name is None or name in _ESSENTIAL:
+        kind: type[TargetError] = NotAllowed if result.sqlstate == "42501" else QueryFailed
+        raise kind(f"{result.message} (SQLSTATE {result.sqlstate})", stage="query")
+    answers.failed.append((name, result))
+
+
+def _roll_back(connection: Connection, caller: Caller) -> Steps[None]:
+    """End a failed transaction, so that a pooler may keep its connection to the server."""
+    try:
+        yield from connection.query("rollback", caller.until)
+    except Broken:
+        return
+
+
+def _snapshot(
+    target: Target,
+    facts: frozenset[Fact],
+    connection: Connection,
+    answers: Answers,
+    stages: tuple[tuple[str, float], ...],
+) -> Snapshot:
+    told = answers.told
+    (server,) = read(told["server"], ServerRow)
+    _check_product(server.version.decode("utf-8", "backslashreplace"))
+    encoding = server.encoding.decode()
+    rows = read(told["sessions"], SessionRow)
+    roles, databases = read(told.get("roles"), RoleRow), read(told.get("databases"), DatabaseRow)
+    known = names(encoding, roles if "roles" in told else None, databases if "databases" in told else None)
+    details = _details(server, rows, told, known)
+    settings = read(told.get("settings"), guards.SettingRow)
+    return Snapshot(
+        target=target.name,
+        server=_server(server, connection),
+        address=_address(connection),
+        taken_at=moment(server.taken_at),
+        capacity=capacity(server, rows, roles, databases, known),
+        facts=facts,
+        sessions=tuple(session(row, details) for row in rows),
+        prepared=tuple(_prepared(row, known) for row in read(told.get("prepared"), PreparedRow)),
+        databases=tuple(sorted(known.databases.values())),
+        guards=guards.guards(settings, read(told.get("overrides"), guards.OverrideRow), encoding),
+        gaps=tuple(gap for gap in _gaps(server, rows, settings, answers) if gap.fact in facts),
+        notes=tuple(_notes(server, connection, answers)),
+        stages=stages,
+    )
+
+
+def _details(server: ServerRow, rows: list[SessionRow], told: dict[str, Result], known: Names) -> Details:
+    leaders = {row.pid: row.leader for row in rows if row.leader is not None}
+    waiters = read(told.get("waiters"), WaiterRow)
+    return Details(
+        names=known,
+        query_size=int(re.sub(rb"\D", b"", server.query_size)),
+        texts={row.pid: row for row in read(told.get("texts"), TextRow)} if "texts" in told else None,
+        locks={row.pid: row for row in read(told.get("locks"), LockRow)} if "locks" in told else None,
+        waits=waits(waiters, leaders, known.encoding) if "waiters" in told else None,
+    )
+
+
+def _gaps(server: ServerRow, rows: list[SessionRow], settings: list[guards.SettingRow], answers: Answers) -> list[Gap]:
+    role = server.role.decode("utf-8", "backslashreplace")
+    return [
+        *gaps.of_hidden(server, rows, role),
+        *gaps.of_untracked(rows),
+        *gaps.of_failures(answers.failed),
+        *guards.hidden(settings, role),
+    ]
+
+
+def _server(row: ServerRow, connection: Connection) -> Server:
+    number = int(row.version_num)
+    return Server(
+        engine="postgresql",
+        product="PostgreSQL",
+        version=(number // 10000, number % 10000),
+        version_text=row.version_text.decode("utf-8", "backslashreplace"),
+        started_at=moment(row.started_at),
+        replica=row.replica == b"t",
+        via_pooler=_via_pooler(row, connection),
+        tls=connection.uses_tls,
+        features=tuple(row.features.decode().split()),
+    )
+
+
+def _via_pooler(row: ServerRow, connection: Connection) -> bool:
+    """Tell a pooler by the process that it says serves us, which is one of its own invention."""
+    return int(row.pid) != connection.backend_pid
+
+
+def _address(connection: Connection) -> Address:
+    host, _, port = connection.where
+    user, database = connection.login
+    return Address(host, None if host.startswith(("/", "@")) else int(port), database, user)
+
+
+def _prepared(row: PreparedRow, known: Names) -> PreparedTransaction:
+    return PreparedTransaction(
+        id=decode_name(row.gid, known.encoding),
+        ending=f"ROLLBACK PREPARED {decode_name(row.literal, known.encoding)}",
+        user=known.role(row.owner),
+        database=known.database(row.database),
+        age=age(row.age),
+        horizon_age=number(row.horizon_age),
+    )
+
+
+def _notes(row: ServerRow, connection: Connection, answers: Answers) -> list[str]:
+    notes = []
+    if _via_pooler(row, connection):
+        notes.append("connected through a pooler: client addresses are the pooler's, and applications may be too")
+    skew = _skew(row, answers)
+    if abs(skew) > SKEW:
+        direction = "ahead of" if skew > 0 else "behind"
+        notes.append(f"the server's clock is {abs(skew):.0f}s {direction} this machine's; ages are by the server's")
+    return notes
+
+
+def _skew(row: ServerRow, answers: Answers) -> float:
+    """Return the seconds that the server's clock is ahead, less what the question's own journey may account for."""
+    from datetime import datetime
+
+    clock = datetime.fromisoformat(moment(row.taken_at)).timestamp()
+    ahead, behind = clock - answers.told_at, answers.asked_at - clock
+    return ahead if ahead > 0 else -behind if behind > 0 else 0.0
