@@ -78,7 +78,7 @@ def _group(line: str, where: str) -> str:
     name, closed, _ = line[1:].partition("]")
     if not closed:
         raise ConfigError(f"{where}: the [ of a group is not closed")
-    return name.strip()
+    return name.rstrip()  # leading blanks belong to the name, as the servers see it
 
 
 def _option(group: str, line: str, where: str) -> Option:

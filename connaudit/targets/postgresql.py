@@ -156,7 +156,10 @@ def _hosts(host: str, hostaddr: str, port: str) -> tuple[Host, ...]:
 
 
 def complete(target: Target, around: Surroundings) -> Target:
-    """Return the target with what it left open taken from service file, environment and defaults, in libpq's order."""
+    """Return the target with what it left open taken from service file, environment and defaults, in libpq's order.
+
+    The service stays among the options, so that libpq reads the same one and not PGSERVICE's.
+    """
     values, source = _values(target), target.password_from
     for defaults, origin in _defaults(target, around):
         placed = values.get("host") or values.get("hostaddr")
@@ -214,8 +217,7 @@ def _guarded(values: Mapping[str, str]) -> Values:
 def _located(target: Target, around: Surroundings) -> Target:
     """Return the target with a name and a port for each host."""
     hosts = tuple(_locate(host, around) for host in target.hosts)
-    options = tuple((key, value) for key, value in target.options if key != "service")  # it has been read
-    return replace(target, hosts=hosts, options=options)
+    return replace(target, hosts=hosts)
 
 
 def _locate(host: Host, around: Surroundings) -> Host:

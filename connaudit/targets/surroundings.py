@@ -17,7 +17,7 @@ class Surroundings:
         "/var/lib/mysql/mysql.sock",
         "/tmp/mysql.sock",  # noqa: S108 - MySQL's own default
     )
-    service_directories: tuple[str, ...] = ("/etc/postgresql-common", "/etc/sysconfig/pgsql")
+    service_directories: tuple[str, ...] = ("/etc/postgresql-common",)  # as psycopg's own libpq
     option_files: tuple[str, ...] = ("/etc/my.cnf", "/etc/mysql/my.cnf")  # read before ~/.my.cnf, which wins
 
     @property

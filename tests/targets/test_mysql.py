@@ -159,12 +159,26 @@ def test_includes_are_followed_in_place_and_not_for_ever(tmp_path: Path) -> None
         ("password=a=b;c", "a=b;c"),
         ('password="', '"'),
         ("password='it\"", "'it\""),
+        ("password=it's # no comment", "it's # no comment"),
+        ("password='a'b'", "a'b"),
+        ('password="lead # in" ; x', '"lead # in" ; x'),
+        (r"password=a\#b", "a\\"),
+        (r'password="tail\"', "tail\\"),
+        (r'password="a\\\"b"', 'a\\"b'),
+        ("loose_password=a", "a"),
+        ("  password = a", "a"),
     ],
 )
 def test_quotes_escapes_and_comments_are_mysqls(tmp_path: Path, line: str, value: str | None) -> None:
+    """`mariadbd --print-defaults` and `mysqld --print-defaults` print these values for these lines."""
     path = write(tmp_path / "my.cnf", f"# one\n; two\n[client]\n{line}\n")
     (option,) = mycnf.read(str(path))
     assert (option.group, option.key, option.value) == ("client", "password", value)
+
+
+def test_a_group_is_named_as_it_stands_in_its_brackets(tmp_path: Path) -> None:
+    path = write(tmp_path / "my.cnf", "[client ] # ours\nuser=a\n[ client]\nuser=b\n")
+    assert [option.group for option in mycnf.read(str(path))] == ["client", " client"]
 
 
 def quoted(value: str) -> str:
