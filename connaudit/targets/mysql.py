@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 
-from connaudit.errors import ConfigError
+from connaudit.errors import ConfigError, UsageError
 from connaudit.targets import Host, Secret, Target, mycnf
 from connaudit.targets.malformed import Malformed, nearest
 from connaudit.targets.surroundings import Surroundings
@@ -169,7 +169,10 @@ def _paths(target: Target, around: Surroundings) -> Iterator[str]:
 
 def _keep(option: mycnf.Option, found: dict[str, tuple[str, str]]) -> None:
     """Take one option over, or say where it makes no sense."""
-    if option.key in ("user", "password", "host", "socket", "database", *_FILES) and option.value is not None:
+    if (
+        option.key in ("user", "password", "host", "socket", "protocol", "database", *_FILES)
+        and option.value is not None
+    ):
         found[option.key] = (option.value, option.where)
     elif option.key == "port" and option.value is not None:
         if not is_port(option.value):
@@ -183,23 +186,30 @@ def _keep(option: mycnf.Option, found: dict[str, tuple[str, str]]) -> None:
 
 
 def _host(given: Host | None, plain: dict[str, str], around: Surroundings) -> Host:
-    """Return where to connect: what was given, else as the client decides between socket and TCP."""
-    environment = around.environment
-    port = plain.get("port") or environment.get("MYSQL_TCP_PORT") or ""
-    number = int(port) if is_port(port) else None
+    """Return where to connect: what was given, else as the client decides between socket and TCP.
+
+    One rule is not the client's: a port without any socket beside it means TCP, not the usual socket.
+    """
     if given and given.is_socket:
         return given
-    if given and given.name:
-        return replace(given, port=given.port or number or 3306)
     if given and given.port:
-        return Host("localhost", given.port)
-    name = plain.get("host") or environment.get("MYSQL_HOST") or "localhost"
-    if name == "localhost" and not number:
-        socket = plain.get("socket") or environment.get("MYSQL_UNIX_PORT")
-        usual = (path for path in around.socket_files if os.path.exists(path))
-        if socket := socket or next(usual, None):
+        return replace(given, name=given.name or "localhost")
+    number = _port(plain, around)
+    if given and given.name:
+        return replace(given, port=number or 3306)
+    name = plain.get("host") or around.environment.get("MYSQL_HOST") or "localhost"
+    if name == "localhost" and plain.get("protocol", "").lower() != "tcp":
+        usual = () if number else (path for path in around.socket_files if os.path.exists(path))
+        if socket := plain.get("socket") or around.environment.get("MYSQL_UNIX_PORT") or next(iter(usual), None):
             return Host(socket)
     return Host(name, number or 3306)
+
+
+def _port(plain: dict[str, str], around: Surroundings) -> int | None:
+    port = plain.get("port") or around.environment.get("MYSQL_TCP_PORT")
+    if port and not is_port(port):
+        raise UsageError("MYSQL_TCP_PORT: a port is a number from 1 to 65535")
+    return int(port) if port else None
 
 
 def _tls_options(target: Target, plain: dict[str, str]) -> tuple[tuple[str, str | Secret], ...]:

@@ -4,6 +4,7 @@ Nothing is looked up here: what a text leaves open stays open until `complete` o
 """
 
 import re
+from dataclasses import replace
 
 from connaudit.errors import UsageError
 from connaudit.targets import Target, conninfo, mysql, postgresql, url
@@ -40,14 +41,12 @@ def parse(text: str, *, name: str | None = None, origin: str = "argument") -> Ta
     del text
     if isinstance(outcome, Malformed):
         where = f"target {name}: " if name else "" if origin == "argument" else f"{origin}: "
-        place = str(outcome) if outcome.position else f": {outcome}"
-        raise UsageError(f"{where}the {what} is not valid{' ' if outcome.position else ''}{place}")
+        place = f"the {what} is not valid " if outcome.position else ""
+        raise UsageError(f"{where}{place}{outcome}")
     return _named(outcome, name, origin)
 
 
 def _named(target: Target, name: str | None, origin: str) -> Target:
-    from dataclasses import replace
-
     return replace(target, name=name or address_name(target), origin=origin)
 
 
@@ -73,7 +72,7 @@ def _read(text: str) -> Target | Malformed:
 
 def _target(text: str) -> Target:
     if any("\ud800" <= character <= "\udfff" for character in text):
-        raise Malformed("it is not UTF-8")
+        raise Malformed("what names the target is not UTF-8")
     if _URL.match(text):
         engine = _engine(text.partition("://")[0].lower())
         parts = url.split(text)

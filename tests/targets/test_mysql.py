@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connaudit.errors import ConfigError
+from connaudit.errors import ConfigError, UsageError
 from connaudit.targets import Host, Secret, Target, mycnf, mysql
 from connaudit.targets.parse import parse
 from connaudit.targets.surroundings import Surroundings
@@ -69,14 +69,27 @@ def test_without_a_host_it_is_the_socket_that_exists_else_localhost(tmp_path: Pa
     assert complete("mysql://", around()).hosts == (Host(f"{tmp_path}/mysqld.sock"),)
     write(tmp_path / ".my.cnf", "[client]\nsocket=/run/b.sock\n")
     assert complete("mysql://", around()).hosts == (Host("/run/b.sock"),)
-    assert complete("mysql://", around(MYSQL_TCP_PORT="3307")).hosts == (Host("localhost", 3307),)
     assert complete("mysql://", around(MYSQL_HOST="db1")).hosts == (Host("db1", 3306),)
+
+
+def test_a_socket_named_beside_a_port_wins_but_a_port_alone_means_tcp(tmp_path: Path, around: Around) -> None:
+    write(tmp_path / "mysqld.sock", "")
+    assert complete("mysql://", around(MYSQL_TCP_PORT="3307")).hosts == (Host("localhost", 3307),)
+    file = write(tmp_path / ".my.cnf", "[client]\nport=3306\nsocket=/run/b.sock\n")
+    assert complete("mysql://", around()).hosts == (Host("/run/b.sock"),)
+    file.write_text("[client]\nport=3306\nsocket=/run/b.sock\nprotocol=TCP\n")
+    assert complete("mysql://", around()).hosts == (Host("localhost", 3306),)
 
 
 def test_a_host_that_a_url_names_is_reached_over_tcp(tmp_path: Path, around: Around) -> None:
     write(tmp_path / "mysqld.sock", "")
     assert complete("mysql://localhost", around()).hosts == (Host("localhost", 3306),)
     assert complete("mysql://:3307", around()).hosts == (Host("localhost", 3307),)
+
+
+def test_a_variable_that_makes_no_sense_is_named(around: Around) -> None:
+    with pytest.raises(UsageError, match="MYSQL_TCP_PORT: a port is a number"):
+        complete("mysql://db1", around(MYSQL_TCP_PORT="http"))
 
 
 def test_without_a_user_it_is_ours(around: Around) -> None:
