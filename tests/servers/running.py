@@ -97,10 +97,14 @@ class Running:
         return {"app": self.app, "monitor": self.monitor, "plain": self.plain, "superuser": self.superuser}[name]
 
     def url(self, role: Role | None = None, database: str = DATABASE, *, port: int | None = None, **query: str) -> str:
-        """Return a URL with the password in it: for the monitoring role, unless another is given."""
+        """Return a URL with the password in it: for the monitoring role, unless another is given.
+
+        `query` are the options in it; MySQL's are written with hyphens, `ssl_mode` as `ssl-mode`.
+        """
         role = role or self.monitor
         who = f"{quote(role.name, safe='')}:{quote(role.password, safe='')}"
-        more = f"?{urlencode(query)}" if query else ""
+        named = {name if self.is_postgres else name.replace("_", "-"): value for name, value in query.items()}
+        more = f"?{urlencode(named)}" if query else ""
         return f"{self.engine}://{who}@{self.host}:{port or self.port}/{database}{more}"
 
     def connect(self, role: Role | None = None, database: str = DATABASE, **keywords: Any) -> Client:
