@@ -179,6 +179,7 @@ def test_includes_are_followed_in_place_and_not_for_ever(tmp_path: Path) -> None
         (r'password="tail\"', "tail\\"),
         (r'password="a\\\"b"', 'a\\"b'),
         ("loose_password=a", "a"),
+        (r"password=a\"b # c", 'a"b # c'),
         ("  password = a", "a"),
     ],
 )
