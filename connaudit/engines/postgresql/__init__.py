@@ -33,8 +33,8 @@ def take(targets: Sequence[Target], facts: frozenset[Fact], budget: Budget) -> I
 
 
 def _caller(loop: Loop, budget: Budget) -> Caller:
-    until = min(time.monotonic() + budget.timeout, budget.deadline)
-    return Caller(loop.names.look_up, loop.leave, until, budget.timeout)
+    began = time.monotonic()
+    return Caller(loop.names.look_up, loop.leave, began, min(began + budget.timeout, budget.deadline))
 
 
 def _files() -> int:

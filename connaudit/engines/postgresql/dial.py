@@ -30,22 +30,22 @@ class Caller:
 
     look_up: Callable[[str], Name]
     leave: Callable[[Steps[None]], None]
+    began: float
     until: float
-    timeout: float  # as the user gave it, for messages
 
-    def timed_out(self, began: float, stage: str, hint: str | None = None) -> TimedOut:
+    def timed_out(self, stage: str, hint: str | None = None) -> TimedOut:
         """Return the error for a conversation whose time is up."""
-        elapsed = min(self.timeout, time.monotonic() - began)
+        elapsed = min(time.monotonic(), self.until) - self.began
         return TimedOut(f"timed out after {elapsed:.1f}s during {stage}", stage=stage, hint=hint)
 
 
-def places(target: Target, caller: Caller, began: float) -> Steps[tuple[Place, ...]]:
+def places(target: Target, caller: Caller) -> Steps[tuple[Place, ...]]:
     """Return every address of the target's hosts; a name that has none matters only if no other has."""
     names = {host.name: caller.look_up(host.name) for host in target.hosts if not host.is_socket and not host.address}
     for name in names.values():
         while not name.done:
             if not (yield Wait(caller.until, name=name)) and not name.done:
-                raise caller.timed_out(began, "dns", f"the lookup of {name.text} hangs: is the name server reachable?")
+                raise caller.timed_out("dns", f"the lookup of {name.text} hangs: is the name server reachable?")
     found = tuple(place for host in target.hosts for place in _places(host, names))
     if target.hosts and not found:
         text = ", ".join(f"{name.text}: {name.error}" for name in names.values())
@@ -70,7 +70,6 @@ def connect(target: Target, found: tuple[Place, ...], caller: Caller) -> Steps[C
     libpq itself goes from address to address, but waits at a deaf one for ever. So each gets its share of the time;
     one that lets it pass is left out, and the rest is tried again.
     """
-    began = time.monotonic()
     left = list(found)
     while True:
         connection = Connection(conninfo(target, tuple(left)))
@@ -87,7 +86,7 @@ def connect(target: Target, found: tuple[Place, ...], caller: Caller) -> Steps[C
         if connected:
             return connection
         if len(left) < 2 or time.monotonic() >= caller.until:
-            raise caller.timed_out(began, connection.stage, failures.hint_for_silence(connection.stage))
+            raise caller.timed_out(connection.stage, failures.hint_for_silence(connection.stage))
         left = [place for place in left if (place.host, place.address) != deaf[:2]] or left[1:]
 
 

@@ -1,8 +1,9 @@
 """What was not told, why, and the statement that would make it told."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
-from connaudit.engines.postgresql.rows import ServerRow, SessionRow
+from connaudit.engines.postgresql.rows import SessionRow
 from connaudit.engines.postgresql.sessions import kind_of
 from connaudit.engines.postgresql.wire import Result
 from connaudit.snapshot import Fact, Gap, Kind
@@ -19,6 +20,7 @@ _AFFECTED = {
     "roles": ((Fact.SESSIONS, True),),
     "databases": ((Fact.SESSIONS, True),),
     "settings": ((Fact.GUARDS, False),),
+    "ourselves": (),
     "overrides": ((Fact.GUARDS, True),),
 }
 _SUBJECTS = {
@@ -56,29 +58,38 @@ def _cure(result: Result) -> str | None:
     }.get(result.sqlstate or "")
 
 
-def of_hidden(server: ServerRow, rows: list[SessionRow], role: str) -> list[Gap]:
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Who we are (quoted), of what we are a member, and of which release the server is: what a grant depends on."""
+
+    role: str
+    member_of: str | None
+    version: int
+
+    @property
+    def statement(self) -> str:
+        """Return what would show us all; a member that sees nothing does not inherit."""
+        if self.member_of is None:
+            return f"GRANT pg_monitor TO {self.role}"
+        if self.version >= INHERIT_IN_GRANTS:
+            return f"GRANT {self.member_of} TO {self.role} WITH INHERIT TRUE"
+        return f"ALTER ROLE {self.role} INHERIT"
+
+
+def of_hidden(rows: list[SessionRow], grant: Grant) -> list[Gap]:
     """Return the gaps of a role without grants, told by rows that are hidden and not by what was granted."""
     clients = [row for row in rows if kind_of(row) is Kind.CLIENT]
     hidden = sum(row.is_hidden for row in clients)
     if not hidden:
         return []
-    why = f"{hidden} of {plural(len(clients), 'session')} hidden from role {role}"
-    cure = _grant(server, role)
+    why = f"{hidden} of {plural(len(clients), 'session')} hidden from role {grant.role}"
+    cure = grant.statement
     return [
         Gap(Fact.SESSIONS, f"{why}: no client addresses; parallel workers may be counted in", cure, partial=True),
         Gap(Fact.STATES, why, cure),
         Gap(Fact.TRANSACTIONS, f"{why}: no ages of their transactions", cure, partial=True),
         Gap(Fact.QUERIES, why, cure),
     ]
-
-
-def _grant(server: ServerRow, role: str) -> str:
-    """Return the grant that shows all; a member that sees nothing does not inherit."""
-    if server.member_of is None:
-        return f"GRANT pg_monitor TO {role}"
-    if int(server.version_num) >= INHERIT_IN_GRANTS:
-        return f"GRANT {server.member_of.decode()} TO {role} WITH INHERIT TRUE"
-    return f"ALTER ROLE {role} INHERIT"
 
 
 def of_untracked(rows: list[SessionRow]) -> list[Gap]:

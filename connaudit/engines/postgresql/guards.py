@@ -77,10 +77,10 @@ def _whom(row: OverrideRow, encoding: str) -> str:
     return role + (f"@{decode_name(row.database, encoding)}" if row.database is not None else "")
 
 
-def hidden(settings: Iterable[SettingRow], role: str) -> tuple[Gap, ...]:
+def hidden(settings: Iterable[SettingRow]) -> tuple[Gap, ...]:
     """Return a gap for settings that our own role, database or client has set: the server's own value lies beneath."""
     names = [row.name.decode() for row in settings if not _is_server_wide(row)]
     if not names:
         return ()
-    why = f"{', '.join(names)}: set for this session alone, so the server's own value was not shown"
-    return (Gap(Fact.GUARDS, why, f"audit as a role without such settings (now {role})", partial=True),)
+    why = f"{', '.join(names)}: set for our own role, database or session, so the server's value was not shown"
+    return (Gap(Fact.GUARDS, why, "audit as a role and database without such settings", partial=True),)

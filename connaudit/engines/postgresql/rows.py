@@ -24,8 +24,6 @@ class ServerRow(NamedTuple):
     max_wal_senders: bytes
     query_size: bytes
     encoding: bytes
-    role: bytes
-    member_of: bytes | None
     features: bytes
 
 
@@ -102,6 +100,13 @@ class PreparedRow(NamedTuple):
     database: bytes
     age: bytes
     horizon_age: bytes
+
+
+class OurselvesRow(NamedTuple):
+    """The row of OURSELVES."""
+
+    role: bytes
+    member_of: bytes | None
 
 
 class DatabaseRow(NamedTuple):

@@ -57,8 +57,8 @@ class Names:
         return _name(oid, self.databases, known=self.databases_known)
 
     def is_superuser(self, oid: bytes | None) -> bool | None:
-        """Return whether a role is a superuser; None if that could not be read."""
-        return oid in self.superusers if oid is not None and self.roles_known else None
+        """Return whether a role is a superuser; None if that could not be read, or the role is gone."""
+        return oid in self.superusers if oid in self.roles else None
 
 
 def _name(oid: bytes | None, names: dict[bytes, str], *, known: bool) -> str | None:
@@ -105,7 +105,7 @@ def kind_of(row: SessionRow) -> Kind:
 def session(row: SessionRow, details: Details) -> Session:
     """Return one session."""
     names, state, lock = details.names, state_of(row), (details.locks or {}).get(row.pid)
-    in_transaction = _in_transaction(row, state, lock, locks_known=details.locks is not None)
+    in_transaction = _in_transaction(row, state, lock)
     kind = kind_of(row)
     query, truncated = _query(row, state, details)
     return Session(
@@ -125,7 +125,7 @@ def session(row: SessionRow, details: Details) -> Session:
         state_age=age(row.state_age),
         query_age=age(row.query_age),
         in_transaction=in_transaction,
-        transaction=_transaction(row, lock) if in_transaction and kind is not Kind.INTERNAL else None,
+        transaction=_transaction(row, lock, details) if in_transaction and kind is not Kind.INTERNAL else None,
         waits_for=f"{row.wait_event_type.decode()}:{(row.wait_event or b'').decode()}" if row.wait_event_type else None,
         waits_for_client=state is State.ACTIVE and row.wait_event_type == b"Client" and kind is Kind.CLIENT,
         wait=(details.waits or {}).get(row.pid),
@@ -157,8 +157,11 @@ def _port(row: SessionRow) -> int | None:
     return None if row.client_port in (None, b"-1") else number(row.client_port)
 
 
-def _in_transaction(row: SessionRow, state: State | None, lock: LockRow | None, *, locks_known: bool) -> bool | None:
-    """Tell by the state; where that is hidden or not tracked, by the lock on its own virtual transaction."""
+def _in_transaction(row: SessionRow, state: State | None, lock: LockRow | None) -> bool | None:
+    """Tell by the state; where that is hidden or not tracked, by the lock on its own virtual transaction.
+
+    Without that lock such a session may still be in a transaction, an aborted one, which holds nothing.
+    """
     if state in (State.IDLE_IN_TRANSACTION, State.ABORTED):
         return True
     if lock is not None and lock.in_transaction == b"t":
@@ -167,17 +170,18 @@ def _in_transaction(row: SessionRow, state: State | None, lock: LockRow | None, 
         return False
     if state in (State.ACTIVE, State.FASTPATH):
         return row.transaction_age is not None
-    return False if locks_known else None
+    return None if row.is_hidden or state is State.UNTRACKED else False
 
 
-def _transaction(row: SessionRow, lock: LockRow | None) -> Transaction:
+def _transaction(row: SessionRow, lock: LockRow | None, details: Details) -> Transaction:
+    """Return what it holds; its transaction ids are shown even where all else is hidden."""
     strongest = int(lock.strongest) if lock and lock.strongest else 0
     return Transaction(
         age=age(row.transaction_age),
-        writes=None if row.is_hidden else row.writes == b"t",
-        snapshot=None if row.is_hidden else row.snapshot == b"t",
+        writes=row.writes == b"t",
+        snapshot=row.snapshot == b"t",
         horizon_age=number(row.horizon_age),
-        locks=int(lock.relations) if lock else None,
+        locks=None if details.locks is None else int(lock.relations) if lock else 0,
         strongest_lock=STRONGEST[strongest - 1] if strongest else None,
     )
 

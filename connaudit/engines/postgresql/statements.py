@@ -8,17 +8,23 @@ Every statement runs with search_path = pg_catalog, so that nothing in a databas
 from collections.abc import Mapping
 
 # Reading the settings must come before we change some of them.
-BEGIN = "begin read only; set local search_path = pg_catalog, pg_temp"
+BEGIN = ("begin read only", "set local search_path = pg_catalog, pg_temp")
 
 
-def limits(seconds: float) -> str:
-    """Return the bounds on the server's side, a little tighter than ours; they end with the transaction."""
+def limits(seconds: float, *, patient: bool) -> tuple[str, ...]:
+    """Return the bounds on the server's side, a little tighter than ours; they end with the transaction.
+
+    Somebody who met one locked catalogue may meet several, and is not `patient` any more.
+    """
     timeout = max(100, int(seconds * 900))
     return (
-        f"set local statement_timeout = {timeout}; set local lock_timeout = {min(500, timeout)}; "
-        f"set local idle_in_transaction_session_timeout = {timeout + 5000}; "
-        "set local max_parallel_workers_per_gather = 0; set local timezone = 'UTC'; set local datestyle = 'ISO'; "
-        "set local bytea_output = 'escape'"
+        f"set local statement_timeout = {timeout}",
+        f"set local lock_timeout = {min(500, timeout) if patient else 50}",
+        f"set local idle_in_transaction_session_timeout = {timeout + 5000}",
+        "set local max_parallel_workers_per_gather = 0",
+        "set local timezone = 'UTC'",
+        "set local datestyle = 'ISO'",
+        "set local bytea_output = 'escape'",
     )
 
 
@@ -42,6 +48,7 @@ SETTINGS = {
     """
 }
 
+# This and the list of sessions read no catalogue that logins read too: an audit must not wait for a lock there.
 SERVER = {
     12: """
         select version() as version,
@@ -55,12 +62,8 @@ SERVER = {
                current_setting('superuser_reserved_connections') as reserved_superuser,
                current_setting('reserved_connections', true) as reserved,
                current_setting('max_wal_senders') as max_wal_senders,
-               current_setting('track_activity_query_size') as query_size,
+               pg_size_bytes(current_setting('track_activity_query_size')) as query_size,
                current_setting('server_encoding') as encoding,
-               quote_ident(current_user) as role,
-               case when pg_has_role(current_user, 'pg_monitor', 'member') then 'pg_monitor'
-                    when pg_has_role(current_user, 'pg_read_all_stats', 'member') then 'pg_read_all_stats'
-               end as member_of,
                concat_ws(' ',
                    case when current_setting('rds.extensions', true) is not null then 'rds' end,
                    case when to_regproc('pg_catalog.aurora_version') is not null then 'aurora' end,
@@ -221,7 +224,7 @@ WAITERS = {
             where not granted
         )
         select pid, locktype, mode, first,
-               case when database in (0, (select oid from pg_database where datname = current_database()))
+               case when database in (0, (select datid from pg_stat_get_activity(pg_backend_pid())))
                     then relation::regclass
                end as relation,
                date_part('epoch', clock_timestamp() - waitstart) as age,
@@ -244,7 +247,7 @@ WAITERS = {
             where not granted
         )
         select pid, locktype, mode, first,
-               case when database in (0, (select oid from pg_database where datname = current_database()))
+               case when database in (0, (select datid from pg_stat_get_activity(pg_backend_pid())))
                     then relation::regclass
                end as relation,
                date_part('epoch', clock_timestamp() - waitstart) as age,
@@ -271,6 +274,16 @@ ROLES = {
         where rolconnlimit >= 0
            or oid in (select pg_stat_get_backend_userid(id) from pg_stat_get_backend_idset() as id)
            or oid in (select ownerid from pg_prepared_xact())
+    """
+}
+
+# Which grant a role without sight may have and not inherit.
+OURSELVES = {
+    12: """
+        select quote_ident(current_user) as role,
+               case when pg_has_role(current_user, 'pg_monitor', 'member') then 'pg_monitor'
+                    when pg_has_role(current_user, 'pg_read_all_stats', 'member') then 'pg_read_all_stats'
+               end as member_of
     """
 }
 

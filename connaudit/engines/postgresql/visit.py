@@ -2,15 +2,16 @@
 
 import re
 import time
-from dataclasses import dataclass, field
 
-from connaudit.engines.postgresql import dial, failures, gaps, guards, statements
+from connaudit.engines.postgresql import dial, gaps, guards
+from connaudit.engines.postgresql.asking import Answers, ask
 from connaudit.engines.postgresql.capacity import capacity
 from connaudit.engines.postgresql.dial import Caller
 from connaudit.engines.postgresql.loop import Steps
 from connaudit.engines.postgresql.rows import (
     DatabaseRow,
     LockRow,
+    OurselvesRow,
     PreparedRow,
     RoleRow,
     ServerRow,
@@ -24,58 +25,27 @@ from connaudit.engines.postgresql.rows import (
 )
 from connaudit.engines.postgresql.sessions import Details, Names, names, session, waits
 from connaudit.engines.postgresql.text import decode_name
-from connaudit.engines.postgresql.wire import Broken, Connection, Result
-from connaudit.errors import NotAllowed, NotUnderstood, QueryFailed, TargetError
+from connaudit.engines.postgresql.wire import Connection, Result
+from connaudit.errors import NotUnderstood
 from connaudit.snapshot import Address, Fact, Gap, PreparedTransaction, Server, Snapshot
 from connaudit.targets import Target
 
 OLDEST = 120000  # the first release whose walsenders have a pool of their own
 SKEW = 2.0  # seconds between two clocks that are worth a word
-_STATEMENTS = {
-    "settings": statements.SETTINGS,
-    "server": statements.SERVER,
-    "sessions": statements.SESSIONS,
-    "texts": statements.TEXTS,
-    "locks": statements.LOCKS,
-    "waiters": statements.WAITERS,
-    "prepared": statements.PREPARED,
-    "databases": statements.DATABASES,
-    "roles": statements.ROLES,
-    "overrides": statements.OVERRIDES,
-}
-_ASKED_FOR = {
-    "settings": {Fact.GUARDS},
-    "texts": {Fact.QUERIES},
-    "locks": {Fact.TRANSACTIONS, Fact.LOCKS},
-    "waiters": {Fact.LOCKS},
-    "prepared": {Fact.TRANSACTIONS, Fact.LOCKS},
-    "overrides": {Fact.GUARDS},
-}
-_ESSENTIAL = {"server", "sessions"}
 _OTHERS = ("CockroachDB", "Yugabyte", "YB", "Redshift", "openGauss", "GaussDB")
-
-
-@dataclass(slots=True)
-class Answers:
-    """What the statements answered, by name, and when by our own clock."""
-
-    told: dict[str, Result] = field(default_factory=dict)
-    failed: list[tuple[str, Result]] = field(default_factory=list)
-    asked_at: float = 0.0
-    told_at: float = 0.0
 
 
 def visit(target: Target, facts: frozenset[Fact], caller: Caller) -> Steps[Snapshot]:
     """Take the snapshot of one server; any TargetError may come instead."""
     began = time.monotonic()
     if began >= caller.until:
-        raise caller.timed_out(began, "dns", "its turn came when no time was left: raise --deadline")
-    found = yield from dial.places(target, caller, began)
+        raise caller.timed_out("dns", "its turn came when no time was left: raise --deadline")
+    found = yield from dial.places(target, caller)
     looked_up = time.monotonic() - began
     connection = yield from dial.connect(target, found, caller)
     try:
         _check_peer(connection)
-        answers = yield from _ask(connection, target, facts, caller, began)
+        answers = yield from ask(connection, target, facts, caller)
         stages = (("dns", looked_up), *connection.stages.items())
         return _snapshot(target, facts, connection, answers, stages)
     finally:
@@ -107,67 +77,6 @@ def _not_ours(product: str) -> NotUnderstood:
     return NotUnderstood(f"this is {product}, whose sessions connaudit does not know how to read", stage="query")
 
 
-def _ask(
-    connection: Connection, target: Target, facts: frozenset[Fact], caller: Caller, began: float
-) -> Steps[Answers]:
-    """Ask everything at once; after a statement that failed, ask those behind it once more."""
-    answers = Answers(asked_at=time.time())
-    version = connection.server_version
-    left = [name for name in _STATEMENTS if not (_ASKED_FOR.get(name) and not _ASKED_FOR[name] & facts)]
-    preamble = ""
-    while left:
-        sent, batch = _batch(left, version, preamble, caller.until - time.monotonic())
-        try:
-            results = yield from connection.query(batch, caller.until)
-        except Broken as error:
-            raise failures.of_break(error.text, target) from None
-        if results is None:
-            raise caller.timed_out(began, "query", "the server took the statements but did not answer")
-        answers.told_at = answers.told_at or time.time()
-        left = _sort(sent, results, answers)
-        preamble = "rollback; "
-    if preamble and answers.failed and answers.failed[-1][0] == sent[-2]:
-        yield from _roll_back(connection, caller)
-    return answers
-
-
-def _batch(left: list[str], version: int, preamble: str, seconds: float) -> tuple[list[str | None], str]:
-    """Return the names of what is sent, in order, None for what answers nothing, and the text to send."""
-    parts: list[tuple[str | None, str]] = [(None, part) for part in (preamble + statements.BEGIN).split("; ")]
-    bounds: list[tuple[str | None, str]] = [(None, part) for part in statements.limits(seconds).split("; ")]
-    asked: list[tuple[str | None, str]] = [
-        (name, statements.pick(_STATEMENTS[name], version // 10000)) for name in left
-    ]
-    before = 1 if left[0] == "settings" else 0
-    parts += [*asked[:before], *bounds, *asked[before:], (None, "commit")]
-    return [name for name, _ in parts], "; ".join(part for _, part in parts)
-
-
-def _sort(sent: list[str | None], results: list[Result], answers: Answers) -> list[str]:
-    """Put the answers by name; return the names of those that a failure kept from being asked."""
-    for name, result in zip(sent, results, strict=False):
-        if result.sqlstate is not None:
-            _note_failure(name, result, answers)
-        elif name is not None:
-            answers.told[name] = result
-    return [name for name in sent[len(results) :] if name is not None]
-
-
-def _note_failure(name: str | None, result: Result, answers: Answers) -> None:
-    if name is None or name in _ESSENTIAL:
-        kind: type[TargetError] = NotAllowed if result.sqlstate == "42501" else QueryFailed
-        raise kind(f"{result.message} (SQLSTATE {result.sqlstate})", stage="query")
-    answers.failed.append((name, result))
-
-
-def _roll_back(connection: Connection, caller: Caller) -> Steps[None]:
-    """End a failed transaction, so that a pooler may keep its connection to the server."""
-    try:
-        yield from connection.query("rollback", caller.until)
-    except Broken:
-        return
-
-
 def _snapshot(
     target: Target,
     facts: frozenset[Fact],
@@ -195,7 +104,9 @@ def _snapshot(
         prepared=tuple(_prepared(row, known) for row in read(told.get("prepared"), PreparedRow)),
         databases=tuple(sorted(known.databases.values())),
         guards=guards.guards(settings, read(told.get("overrides"), guards.OverrideRow), encoding),
-        gaps=tuple(gap for gap in _gaps(server, rows, settings, answers) if gap.fact in facts),
+        gaps=tuple(
+            gap for gap in _gaps(rows, settings, _grant(server, connection, answers), answers) if gap.fact in facts
+        ),
         notes=tuple(_notes(server, connection, answers)),
         stages=stages,
     )
@@ -206,21 +117,26 @@ def _details(server: ServerRow, rows: list[SessionRow], told: dict[str, Result],
     waiters = read(told.get("waiters"), WaiterRow)
     return Details(
         names=known,
-        query_size=int(re.sub(rb"\D", b"", server.query_size)),
+        query_size=int(server.query_size),
         texts={row.pid: row for row in read(told.get("texts"), TextRow)} if "texts" in told else None,
         locks={row.pid: row for row in read(told.get("locks"), LockRow)} if "locks" in told else None,
         waits=waits(waiters, leaders, known.encoding) if "waiters" in told else None,
     )
 
 
-def _gaps(server: ServerRow, rows: list[SessionRow], settings: list[guards.SettingRow], answers: Answers) -> list[Gap]:
-    role = server.role.decode("utf-8", "backslashreplace")
+def _gaps(rows: list[SessionRow], settings: list[guards.SettingRow], grant: gaps.Grant, answers: Answers) -> list[Gap]:
     return [
-        *gaps.of_hidden(server, rows, role),
+        *gaps.of_hidden(rows, grant),
         *gaps.of_untracked(rows),
         *gaps.of_failures(answers.failed),
-        *guards.hidden(settings, role),
+        *guards.hidden(settings),
     ]
+
+
+def _grant(server: ServerRow, connection: Connection, answers: Answers) -> gaps.Grant:
+    (row,) = read(answers.told.get("ourselves"), OurselvesRow) or [OurselvesRow(connection.login[0].encode(), None)]
+    member_of = row.member_of.decode() if row.member_of else None
+    return gaps.Grant(decode_name(row.role, server.encoding.decode()), member_of, int(server.version_num))
 
 
 def _server(row: ServerRow, connection: Connection) -> Server:
