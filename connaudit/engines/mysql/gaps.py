@@ -1,0 +1,174 @@
+"""What a server did not tell, and the statement or the lines of configuration by which it would."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from connaudit.engines.mysql.asking import Answers
+from connaudit.engines.mysql.statements import MARIADB
+from connaudit.snapshot import Fact, Gap, Session
+
+_ALL_SESSIONS = (Fact.SESSIONS, Fact.STATES, Fact.TRANSACTIONS, Fact.QUERIES, Fact.LOCKS)
+_SWITCH_ON = "performance_schema=ON in the server's configuration, and a restart"
+_SWITCH_ON_MARIADB = (
+    "in the server's configuration, and a restart: performance_schema=ON "
+    "performance-schema-consumer-events-statements-current=ON "
+    "performance-schema-consumer-events-statements-history=ON "
+    "performance-schema-consumer-events-transactions-current=ON "
+    "performance-schema-instrument='transaction=ON' performance-schema-instrument='wait/lock/metadata/sql/mdl=ON'"
+)
+_MDL = "wait/lock/metadata/sql/mdl"
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What an account could see on a server."""
+
+    product: str
+    facts: frozenset[Fact]
+    account: str  # user@host, as GRANT takes it
+    seen: int  # connections in the processlist
+    connected: int | None  # by the server's own counter
+    performance_schema: bool
+    lost: int  # threads that performance_schema had no room for
+    from_threads: bool  # sessions came from performance_schema, for want of PROCESS
+    answers: Answers
+
+    @property
+    def has_process(self) -> bool | None:
+        """Whether PROCESS is in effect; None: it was not tried."""
+        refusal = self.answers.refused.get("innodb_trx")
+        if refusal:
+            return not refusal.denied
+        return True if self.answers.told("innodb_trx") else None
+
+    @property
+    def reads_performance_schema(self) -> bool:
+        """Whether its tables may be read, be they empty."""
+        return not any(
+            name in self.answers.refused for name in ("attributes", "capabilities", "statements", "transactions")
+        )
+
+    def on(self, capability: str) -> bool:
+        """Whether a consumer or instrument is known to be switched on."""
+        return any(row["name"] == capability.encode() for row in self.answers.of("capabilities"))
+
+    @property
+    def knows_transactions(self) -> bool:
+        """Whether performance_schema told of every transaction."""
+        switched = self.on("transaction") and self.on("events_transactions_current")
+        return switched and self.answers.told("transactions") and not self.lost
+
+    @property
+    def grant_process(self) -> str:
+        """Return the statement that lets the account see all sessions."""
+        return f"GRANT PROCESS ON *.* TO {self.account}"
+
+    @property
+    def cure_performance_schema(self) -> str:
+        """Return what makes performance_schema tell."""
+        if not self.performance_schema:
+            return _SWITCH_ON_MARIADB if self.product == MARIADB else _SWITCH_ON
+        return f"GRANT SELECT ON performance_schema.* TO {self.account}"
+
+    @property
+    def why_no_performance_schema(self) -> str | None:
+        """Return why performance_schema tells nothing; None if it tells."""
+        if not self.performance_schema:
+            return "performance_schema is off"
+        return None if self.reads_performance_schema else "performance_schema may not be read"
+
+
+def gaps(view: View, sessions: tuple[Session, ...]) -> Iterator[Gap]:
+    """Yield a gap for each fact that was asked for and not told."""
+    for gap in _all(view, sessions):
+        if gap.fact in view.facts:
+            yield gap
+
+
+def _all(view: View, sessions: tuple[Session, ...]) -> Iterator[Gap]:
+    hidden = (view.connected or 0) - view.seen
+    if view.has_process is False and hidden > 0 and not view.from_threads:
+        why = f"only {view.seen} of {view.connected} connections are visible, those of the account itself"
+        yield from (Gap(fact, why, view.grant_process) for fact in _ALL_SESSIONS)
+    elif view.has_process is None and hidden > 1:
+        why = f"only {view.seen} of {view.connected} connections are visible"
+        yield from (Gap(fact, why, view.grant_process) for fact in _ALL_SESSIONS)
+    yield from _of_applications(view)
+    yield from _of_transactions(view)
+    yield from _of_queries(view)
+    yield from _of_locks(view, sessions)
+    if view.lost:
+        why = f"performance_schema had no room for {view.lost} threads, of which it tells nothing"
+        cure = "performance_schema_max_thread_instances=-1 in the server's configuration, and a restart"
+        yield Gap(Fact.TRANSACTIONS, why, cure, partial=True)
+
+
+def _of_applications(view: View) -> Iterator[Gap]:
+    why = view.why_no_performance_schema
+    if why:
+        yield Gap(Fact.SESSIONS, f"no application names: {why}", view.cure_performance_schema, partial=True)
+
+
+def _of_transactions(view: View) -> Iterator[Gap]:
+    refusal = view.answers.refused.get("innodb_trx")
+    if refusal:
+        cure = view.grant_process if refusal.denied else None
+        why = "InnoDB's transactions may not be read" if refusal.denied else f"InnoDB's transactions: {refusal}"
+        known = view.knows_transactions
+        yield Gap(Fact.TRANSACTIONS, f"{why}: no rows locked or modified" if known else why, cure, partial=known)
+        if not known:
+            yield Gap(Fact.STATES, f"{why}: idle in transaction cannot be told from idle", cure, partial=True)
+    elif not view.knows_transactions and not view.lost:
+        why = view.why_no_performance_schema or "performance_schema does not watch transactions"
+        cure = view.cure_performance_schema if view.why_no_performance_schema else _switches(view, "transaction")
+        message = f"transactions that have neither read nor written are not seen: {why}"
+        yield Gap(Fact.TRANSACTIONS, message, cure, partial=True)
+    xa = view.answers.refused.get("xa")
+    if xa:
+        cure = f"GRANT XA_RECOVER_ADMIN ON *.* TO {view.account}" if xa.denied else None
+        yield Gap(Fact.TRANSACTIONS, "the identifiers of prepared transactions may not be read", cure, partial=True)
+
+
+def _of_queries(view: View) -> Iterator[Gap]:
+    why = view.why_no_performance_schema
+    if not why and view.answers.told("capabilities") and not view.on("events_statements_current"):
+        yield Gap(
+            Fact.QUERIES,
+            "no last statements of idle sessions: performance_schema does not watch statements",
+            _switches(view, "statement"),
+            partial=True,
+        )
+    elif why:
+        yield Gap(
+            Fact.QUERIES, f"no last statements of idle sessions: {why}", view.cure_performance_schema, partial=True
+        )
+
+
+def _of_locks(view: View, sessions: tuple[Session, ...]) -> Iterator[Gap]:
+    """Yield gaps in waits that there are: where nobody waits, nothing is missing."""
+    unknown = [s.wait for s in sessions if s.wait and s.wait.blocked_by is None]
+    if "row_locks" in view.answers.refused or any(wait.lock == "record" for wait in unknown):
+        refusal = view.answers.refused.get("row_locks")
+        why = view.why_no_performance_schema if view.product != MARIADB else None
+        why = why or (str(refusal) if refusal else "the server does not tell whose lock it is")
+        cure = view.grant_process if view.product == MARIADB and refusal else view.cure_performance_schema
+        nobody = not unknown
+        yield Gap(Fact.LOCKS, f"who blocks whom on rows is not told: {why}", cure, partial=nobody)
+    if any(wait.lock != "record" for wait in unknown):
+        why = view.why_no_performance_schema or "performance_schema does not watch metadata locks"
+        cure = view.cure_performance_schema if view.why_no_performance_schema else _switches(view, _MDL)
+        yield Gap(Fact.LOCKS, f"who blocks whom on metadata is not told: {why}", cure)
+
+
+def _switches(view: View, what: str) -> str:
+    """Return the statements that switch an instrument on; what began before stays unseen."""
+    instrument = "statement/%" if what == "statement" else what
+    consumer = {
+        "transaction": "events_transactions_current",
+        "statement": "events_statements_current', 'events_statements_history",
+    }.get(what)
+    table = "UPDATE performance_schema.setup_"
+    statements = [f"{table}instruments SET enabled = 'YES', timed = 'YES' WHERE name LIKE '{instrument}'"]
+    if consumer:
+        statements.append(f"{table}consumers SET enabled = 'YES' WHERE name IN ('{consumer}')")
+    return "; ".join(statements)

@@ -1,0 +1,175 @@
+"""Who waits for whom: rows of InnoDB, and metadata locks by the rules of the server's own lock manager."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from connaudit.engines.mysql.asking import Answers
+from connaudit.engines.mysql.cells import text, whole
+from connaudit.engines.mysql.transactions import Open
+from connaudit.engines.mysql.wire import Row
+from connaudit.snapshot import Session, Wait
+
+_EVERYTHING = frozenset(
+    {
+        "INTENTION_EXCLUSIVE",
+        "SHARED",
+        "SHARED_HIGH_PRIO",
+        "SHARED_READ",
+        "SHARED_WRITE",
+        "SHARED_WRITE_LOW_PRIO",
+        "SHARED_UPGRADABLE",
+        "SHARED_READ_ONLY",
+        "SHARED_NO_WRITE",
+        "SHARED_NO_READ_WRITE",
+        "EXCLUSIVE",
+    }
+)
+# By which granted locks a request is held up: sql/mdl.cc, MDL_object_lock and MDL_scoped_lock, which share no mode
+# but those where they agree.
+_HELD_UP_BY = {
+    "INTENTION_EXCLUSIVE": frozenset({"SHARED", "EXCLUSIVE"}),
+    "SHARED": frozenset({"INTENTION_EXCLUSIVE", "EXCLUSIVE"}),
+    "SHARED_HIGH_PRIO": frozenset({"EXCLUSIVE"}),
+    "SHARED_READ": frozenset({"SHARED_NO_READ_WRITE", "EXCLUSIVE"}),
+    "SHARED_WRITE": frozenset({"SHARED_READ_ONLY", "SHARED_NO_WRITE", "SHARED_NO_READ_WRITE", "EXCLUSIVE"}),
+    "SHARED_WRITE_LOW_PRIO": frozenset({"SHARED_READ_ONLY", "SHARED_NO_WRITE", "SHARED_NO_READ_WRITE", "EXCLUSIVE"}),
+    "SHARED_UPGRADABLE": frozenset({"SHARED_UPGRADABLE", "SHARED_NO_WRITE", "SHARED_NO_READ_WRITE", "EXCLUSIVE"}),
+    "SHARED_READ_ONLY": frozenset({"SHARED_WRITE", "SHARED_WRITE_LOW_PRIO", "SHARED_NO_READ_WRITE", "EXCLUSIVE"}),
+    "SHARED_NO_WRITE": _EVERYTHING - {"SHARED", "SHARED_HIGH_PRIO", "SHARED_READ", "SHARED_READ_ONLY"},
+    "SHARED_NO_READ_WRITE": _EVERYTHING - {"SHARED", "SHARED_HIGH_PRIO"},
+    "EXCLUSIVE": _EVERYTHING,
+}
+_WAITING = re.compile(r"Waiting for (?P<what>.+) lock$|(?P<flush>Waiting for table flush)$|(?P<user>User lock)$")
+_QUOTES = re.compile(r"[`\"]")
+
+
+def lock_waited_for(state: str | None) -> str | None:
+    """Return the kind of lock that a processlist state speaks of; None if it is no lock wait.
+
+    >>> lock_waited_for("Waiting for table metadata lock"), lock_waited_for("User lock"), lock_waited_for("updating")
+    ('metadata', 'advisory', None)
+    """
+    found = _WAITING.match(state or "")
+    if not found:
+        return None
+    if found["user"]:
+        return "advisory"
+    if found["flush"]:
+        return "table flush"
+    what = found["what"].lower()
+    return "metadata" if "metadata" in what else what
+
+
+def row_waits(answers: Answers, opened: Mapping[int, Open]) -> dict[int, Wait]:
+    """Return for each session that waits for a row what it waits for, and for whom if that is told."""
+    by_trx: dict[str, list[int]] = {}
+    for session, open_one in opened.items():
+        by_trx.setdefault(open_one.trx or "", []).append(session)
+    edges: dict[int, list[tuple[int, ...] | None]] = {}
+    details: dict[int, Row] = {}
+    for row in answers.of("row_locks"):
+        waiter = whole(row["waiter"]) or 0
+        edges.setdefault(waiter, []).append(_blocker(row, by_trx, opened))
+        details[waiter] = row
+    waiters = {session for session, one in opened.items() if one.waits} | (edges.keys() - {0})
+    return {waiter: _row_wait(waiter, edges.get(waiter), details.get(waiter), opened) for waiter in waiters}
+
+
+def _blocker(row: Row, by_trx: Mapping[str, list[int]], opened: Mapping[int, Open]) -> tuple[int, ...] | None:
+    """Return the session in the way, 0 for a prepared transaction; None where several have the number that is told."""
+    if "blocker" in row:
+        return (whole(row["blocker"]) or 0,)
+    trx = text(row["blocker_trx"]) or ""
+    suspects = by_trx.get(trx, [])
+    if trx == "0":  # read-only ones of MariaDB share it
+        suspects = [session for session in suspects if opened[session].transaction.rows_locked]
+        return tuple(suspects) if len(suspects) == 1 else None
+    return tuple(suspects) or (0,)
+
+
+def _row_wait(
+    waiter: int, edges: Sequence[tuple[int, ...] | None] | None, row: Row | None, opened: Mapping[int, Open]
+) -> Wait:
+    known = not (edges is None or None in edges)
+    blockers = {blocker for edge in edges or () for blocker in edge or ()} - {waiter}
+    own = opened.get(waiter)
+    age = own.wait_age if own else None
+    holders = (s for s, one in opened.items() if one.transaction.rows_locked and not one.waits and s != waiter)
+    return Wait(
+        lock="record",
+        relation=_relation(row["relation"] if row else None),
+        mode=text(row["mode"]) if row else None,
+        age=age,
+        blocked_by=tuple(sorted(blockers)) if known else None,
+        candidates=() if known else tuple(sorted(holders)),
+    )
+
+
+def _relation(cell: bytes | None) -> str | None:
+    name = text(cell)
+    return _QUOTES.sub("", name) if name else None
+
+
+def metadata_waits(rows: Iterable[Row]) -> dict[int, Wait]:
+    """Return what sessions wait for by performance_schema's list of metadata locks."""
+    objects: dict[tuple[bytes | None, ...], list[Row]] = {}
+    for row in rows:
+        objects.setdefault((row["object_type"], row["object_schema"], row["object_name"]), []).append(row)
+    return {
+        whole(row["id"]) or 0: _metadata_wait(row, locks)
+        for locks in objects.values()
+        for row in locks
+        if row["status"] == b"PENDING"
+    }
+
+
+def _metadata_wait(request: Row, locks: Sequence[Row]) -> Wait:
+    """Return whom a request waits for: holders of what it cannot stand beside, or else those ahead in the queue."""
+    mode = text(request["mode"]) or ""
+    others = [row for row in locks if row["id"] != request["id"]]
+    granted = [row for row in others if row["status"] == b"GRANTED"]
+    names = [text(request[key]) for key in ("object_schema", "object_name")]
+    user_lock = request["object_type"] == b"USER LEVEL LOCK"
+    wait = Wait(
+        lock="advisory" if user_lock else "metadata",
+        relation=".".join(name for name in names if name) or None,
+        mode=mode,
+    )
+    if mode not in _HELD_UP_BY:  # MariaDB's backup stages
+        return replace(wait, candidates=_ids(granted))
+    blocked_by = _ids(_against(mode, granted)) or _ids(_against(mode, others))
+    return replace(wait, blocked_by=blocked_by or None, candidates=() if blocked_by else _ids(granted))
+
+
+def _against(mode: str, locks: Iterable[Row]) -> list[Row]:
+    return [row for row in locks if text(row["mode"]) in _HELD_UP_BY[mode]]
+
+
+def _ids(rows: Iterable[Row]) -> tuple[int, ...]:
+    return tuple(sorted({whole(row["id"]) or 0 for row in rows}))
+
+
+def candidates(waiter: Session, sessions: Iterable[Session], holders: Iterable[Row]) -> tuple[int, ...]:
+    """Return who may be in the way where nothing says who is.
+
+    They are holders of the same tables if MariaDB's plugin lists them, else sessions with a transaction that was open
+    before the wait began.
+    """
+    held: dict[int, set[tuple[bytes | None, bytes | None]]] = {}
+    for row in holders:
+        held.setdefault(whole(row["id"]) or 0, set()).add((row["object_schema"], row["object_name"]))
+    if held:
+        own = held.pop(waiter.id, set())
+        return tuple(sorted(session for session, objects in held.items() if not own or own & objects))
+    since = (waiter.wait.age if waiter.wait else None) or 0.0
+    return tuple(
+        sorted(
+            s.id
+            for s in sessions
+            if s.id != waiter.id
+            and s.transaction
+            and s.wait is None
+            and (s.transaction.age is None or s.transaction.age + 1 >= since)
+        )
+    )
