@@ -7,12 +7,7 @@ from connaudit.render.select import field_names, selected
 from connaudit.render.style import Style
 
 # The name of a format is the name of its module, which is imported when somebody asks for it.
-FORMATS = (
-    "table",
-    "wide",
-    "json",
-    "ndjson",
-)
+FORMATS = ("table", "wide", "json", "ndjson", "csv", "markdown", "html", "nagios", "prometheus", "github", "junit")
 
 __all__ = ["FORMATS", "Run", "Style", "field_names", "render"]
 

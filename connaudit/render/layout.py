@@ -41,12 +41,13 @@ def grid(table: Table, style: Style) -> Grid:
         texts[0] = [guarded(text) for text in texts[0]]
     columns = tuple(table.columns[place] for place in shown)
     widths = tuple(_natural(column, column_texts) for column, column_texts in zip(columns, texts, strict=True))
-    right = tuple(table.columns[place].is_number or _are_ids(by_column[place]) for place in shown)
+    right = tuple(stands_right(table.columns[place], by_column[place]) for place in shown)
     return Grid(columns, tuple(texts), widths, right)
 
 
-def _are_ids(values: Sequence[Value]) -> bool:
-    return bool(values) and all(isinstance(value, int) and not isinstance(value, bool) for value in values)
+def stands_right(column: Column, values: Sequence[Value]) -> bool:
+    """Return whether a column is aligned to the right: quantities, and numbers that only name something."""
+    return column.is_number or (bool(values) and all(type(value) is int for value in values))
 
 
 def _natural(column: Column, texts: Sequence[str]) -> int:

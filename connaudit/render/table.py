@@ -1,25 +1,16 @@
 """What a person reads: on a terminal fitted to its width, elsewhere plain records with nothing cut."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 
 from connaudit.render import words
 from connaudit.render.layout import GAP, NARROWEST, blocks, fitted, grid, lines
 from connaudit.render.run import Audited, Run
 from connaudit.render.style import Style
+from connaudit.render.tables import brief_table, check_table, left_out, rows_table
 from connaudit.render.terminal import MOST_ROWS, drawn, painted
 from connaudit.render.text import fold
-from connaudit.report import Column, Failure, Outcome, Report, Show, Status, Table, Value
-
-TARGET = Column("target", "TARGET", show=Show.ALWAYS)
-STATUS = Column("status", "STATUS", show=Show.ALWAYS)
-CHECKS = (
-    TARGET,
-    Column("check", "CHECK", show=Show.ALWAYS),
-    STATUS,
-    Column("value", "VALUE", show=Show.ALWAYS),
-    Column("limit", "LIMIT", show=Show.ROOMY),
-)
+from connaudit.report import Failure, Outcome, Report, Status, Table
 
 Lines = list[str]
 
@@ -89,7 +80,7 @@ def _table(table: Table, style: Style) -> tuple[Lines, Lines]:
         return [], []
     whole = grid(table, style)
     laid = fitted(whole, style.width)
-    footer = _left_out(table)
+    footer = left_out(table)
     if laid is None:
         return blocks(whole, style.width or NARROWEST), _prose(footer, style)
     if laid.hidden:
@@ -99,25 +90,14 @@ def _table(table: Table, style: Style) -> tuple[Lines, Lines]:
     return drawn_lines, _prose(footer, style)
 
 
-def _left_out(table: Table) -> list[str]:
-    if table.total <= len(table.rows):
-        return []
-    order = f", {table.order}" if table.order else ""
-    return [f"showing {len(table.rows)} of {table.total}{order}"]
-
-
 def _checks(run: Run, style: Style) -> list[Lines]:
-    """Return one line per verdict; those that are well only if all are, or on demand."""
-    outcomes = [o for o in run.outcomes if style.verbose or run.status is Status.OK or o.status is not Status.OK]
-    rows = tuple(_check_row(outcome) for outcome in outcomes)
-    table, footer = _table(Table("checks", CHECKS, rows, len(rows)), style)
-    advice = [line for target in run.targets for line in _advice(target, style)]
-    return [table, footer, advice, _status_lines(run.status, [words.tally(run)], style)]
+    """Return one line per verdict."""
+    rows, footer = _table(check_table(run, everything=style.verbose), style)
+    return [rows, footer, _all_advice(run, style), _status_lines(run.status, [words.tally(run)], style)]
 
 
-def _check_row(outcome: Outcome) -> tuple[Value, ...]:
-    check, limit = (outcome.check, outcome.limit) if isinstance(outcome, Report) else ("*", None)
-    return (outcome.source.target, check, outcome.status.name, words.short(outcome), limit or None)
+def _all_advice(run: Run, style: Style) -> Lines:
+    return [line for target in run.targets for line in _advice(target, style)]
 
 
 def _advice(target: Audited, style: Style) -> Lines:
@@ -132,56 +112,30 @@ def _advice(target: Audited, style: Style) -> Lines:
 
 def _several(run: Run, style: Style) -> list[Lines]:
     """Return many targets: one line each where the diagnostic has one, else all their rows below each other."""
-    has_brief = any(report.brief for target in run.targets for report in target.reports)
-    parts = _briefs(run, style) if has_brief else _rows_of_all(run, style)
+    briefs = brief_table(run)
+    parts = _briefs(briefs, run, style) if briefs else _rows(run, style)
+    parts.append(_all_advice(run, style))
     if style.verbose:
         parts.extend(part for target in run.targets for part in _one(target, style))
     return [*parts, _status_lines(run.status, [words.tally(run)], style)]
 
 
-def _briefs(run: Run, style: Style) -> list[Lines]:
+def _briefs(table: Table, run: Run, style: Style) -> list[Lines]:
     """Return each target as a row; what failed has its reason below."""
-    columns = _merged(report.brief for target in run.targets for report in target.reports)
-    rows = tuple(_brief_row(target, columns) for target in run.targets)
-    table, footer = _table(Table("targets", (TARGET, STATUS, *columns), rows, len(rows)), style)
-    failures = [target for target in run.targets if target.failure]
-    below = [line for target in failures for line in _target_line(target, style)]
-    advice = [line for target in run.targets for line in _advice(target, style)]
-    return [table, footer, below, advice]
+    rows, footer = _table(table, style)
+    return [rows, footer, [line for target in run.targets if target.failure for line in _target_lines(target, style)]]
 
 
-def _brief_row(target: Audited, columns: Sequence[Column]) -> tuple[Value, ...]:
-    brief = next((report.brief for report in target.reports if report.brief), None)
-    record = brief.records()[0] if brief and brief.rows else {}
-    return (target.source.target, target.status.name, *(record.get(column.key) for column in columns))
-
-
-def _rows_of_all(run: Run, style: Style) -> list[Lines]:
+def _rows(run: Run, style: Style) -> list[Lines]:
     """Return the rows of all targets in one table, what was left out of each, and each verdict."""
-    tables = [(target, report.table) for target in run.targets for report in target.reports if report.table]
-    columns = _merged(table for _, table in tables)
-    rows = tuple(
-        (target.source.target, *(record.get(column.key) for column in columns))
-        for target, table in tables
-        for record in table.records()
-    )
-    lines_of_table, footer = _table(Table("rows", (TARGET, *columns), rows, len(rows)), style)
-    cuts = [f"{target.source.target}: {words_}" for target, table in tables for words_ in _left_out(table)]
-    verdicts = [line for target in run.targets for line in _target_line(target, style)]
-    advice = [line for target in run.targets for line in _advice(target, style)]
-    return [lines_of_table, footer + _prose(cuts, style), verdicts, advice]
+    table = rows_table(run)
+    rows, footer = _table(table, style) if table else ([], [])
+    reports = [(target, report.table) for target in run.targets for report in target.reports if report.table]
+    cuts = [f"{target.source.target}: {sentence}" for target, table in reports for sentence in left_out(table)]
+    verdicts = [line for target in run.targets for line in _target_lines(target, style)]
+    return [rows, footer + _prose(cuts, style), verdicts]
 
 
-def _merged(tables: Iterable[Table | None]) -> tuple[Column, ...]:
-    """Return the columns of several tables, each once, shown where any of them shows it."""
-    found: dict[str, Column] = {}
-    for column in (column for table in tables if table for column in table.columns):
-        known = found.setdefault(column.key, column)
-        if column.show < known.show:
-            found[column.key] = column
-    return tuple(column for key, column in found.items() if key not in (TARGET.key, STATUS.key))
-
-
-def _target_line(target: Audited, style: Style) -> Lines:
+def _target_lines(target: Audited, style: Style) -> Lines:
     sentences = [f"{target.source.target}: {words.headline(outcome)}" for outcome in target.outcomes]
     return _status_lines(target.status, sentences, style, len(Status.CRITICAL.name) + GAP)

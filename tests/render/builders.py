@@ -170,8 +170,8 @@ def idle_tx(target: str = "prod-eu", rows: tuple[tuple[Value, ...], ...] = SESSI
         summary={"count": 19},
         table=Table("sessions", SESSION_COLUMNS, rows, len(rows), "oldest first"),
         metrics=(
-            Metric("count", 19, Unit.COUNT),
-            Metric("age", 8041.0, Unit.SECONDS, "60", "600", 0),
+            Metric("idle_tx", 19, Unit.COUNT),
+            Metric("idle_tx_oldest", 8041.0, Unit.SECONDS, "60", "600", 0),
         ),
         findings=(
             Finding("CA201", Status.CRITICAL, "idle in transaction for 2h14m", "age", 8041.0, Unit.SECONDS, "600"),
@@ -187,7 +187,7 @@ def healthy(target: str = "prod-eu") -> Report:
         status=Status.OK,
         headline="nobody waits for a lock",
         table=Table("waits", (Column("pid", "PID", show=Show.ALWAYS),), (), 0),
-        metrics=(Metric("count", 0, Unit.COUNT),),
+        metrics=(Metric("blocked", 0, Unit.COUNT),),
     )
 
 
