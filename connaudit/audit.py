@@ -31,54 +31,69 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
-    """What counts as what where nothing could be seen."""
+class Suppression:
+    """Findings of a code that somebody has decided to live with, and why."""
 
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one target is asked, and what counts as what where nothing could be seen."""
+
+    asks: tuple[Ask, ...]
     on_unreachable: Status = Status.UNKNOWN
     allow_partial: bool = False  # True: judge what is visible; what is hidden makes no UNKNOWN
+    suppressed: tuple[Suppression, ...] = ()
+    refused: TargetError | None = None  # why it cannot even be tried: its password could not be fetched
 
 
-Asks = Callable[[Target], Sequence[Ask]]
+Plans = Callable[[Target], Plan]
 
 
 def audit(
-    targets: Sequence[Target], asks: Asks, budget: Budget, policy: Policy, progress: Callable[[int], None] | None = None
+    targets: Sequence[Target], plans: Plans, budget: Budget, progress: Callable[[int], None] | None = None
 ) -> list[tuple[Outcome, ...]]:
     """Return each target's outcomes in the order of the targets; `progress` hears how many are done."""
-    wanted = {target.name: tuple(asks(target)) for target in targets}
-    facts = frozenset[Fact]().union(*(a.diagnostic.facts(a.options) for some in wanted.values() for a in some))
-    outcomes: dict[int, tuple[Outcome, ...]] = {}
-    for index, taken in taken_from(targets, facts, budget):
-        outcomes[index] = judged(targets[index], taken, wanted[targets[index].name], policy)
+    plan = [plans(target) for target in targets]
+    facts = frozenset[Fact]().union(*(a.diagnostic.facts(a.options) for each in plan for a in each.asks))
+    outcomes: dict[int, tuple[Outcome, ...]] = {
+        index: (failure(targets[index], each.refused, each),) for index, each in enumerate(plan) if each.refused
+    }
+    tried = [index for index in range(len(targets)) if index not in outcomes]
+    for place, taken in taken_from([targets[index] for index in tried], facts, budget):
+        index = tried[place]
+        outcomes[index] = judged(targets[index], taken, plan[index])
         if progress:
             progress(len(outcomes))
     return [outcomes[index] for index in range(len(targets))]
 
 
-def judged(target: Target, taken: Taken, asks: Sequence[Ask], policy: Policy) -> tuple[Outcome, ...]:
+def judged(target: Target, taken: Taken, plan: Plan) -> tuple[Outcome, ...]:
     """Return what the diagnostics say of one target, or its failure."""
     if isinstance(taken, TargetError):
-        return (failure(target, taken, asks, policy),)
+        return (failure(target, taken, plan),)
     try:
-        for ask in asks:
+        for ask in plan.asks:
             check_databases(ask.options, taken)
     except NoDatabase as error:
-        return (failure(target, error, asks, policy),)
-    return tuple(settled(ask, ask.diagnostic.run(taken, ask.options), taken, target, policy) for ask in asks)
+        return (failure(target, error, plan),)
+    return tuple(settled(ask, ask.diagnostic.run(taken, ask.options), taken, target, plan) for ask in plan.asks)
 
 
-def failure(target: Target, error: TargetError, asks: Sequence[Ask], policy: Policy) -> Failure:
+def failure(target: Target, error: TargetError, plan: Plan) -> Failure:
     """Return the place of a target that could not be audited; a full server is CRITICAL, not unknown."""
     status = Status.UNKNOWN
     if isinstance(error, NoSlotsLeft):
         status = Status.CRITICAL
     elif isinstance(error, UNREACHABLE):
-        status = policy.on_unreachable
+        status = plan.on_unreachable
     source = Source(target.name, target.origin, target.engine, target.location)
-    return Failure(source, error, status, tuple(ask.diagnostic.name for ask in asks))
+    return Failure(source, error, status, tuple(ask.diagnostic.name for ask in plan.asks))
 
 
-def settled(ask: Ask, report: Report, snapshot: Snapshot, target: Target, policy: Policy) -> Report:
+def settled(ask: Ask, report: Report, snapshot: Snapshot, target: Target, plan: Plan) -> Report:
     """Return the report as far as its facts were told.
 
     A fact that the diagnostic needs and the server kept makes OK into UNKNOWN, and drops the metrics that would be a
@@ -87,9 +102,10 @@ def settled(ask: Ask, report: Report, snapshot: Snapshot, target: Target, policy
     """
     gaps = snapshot.gaps_in(ask.diagnostic.facts(ask.options))
     unseen = frozenset(gap.fact for gap in gaps if not gap.partial)
+    report = without_suppressed(report, plan.suppressed)
     status = report.status
     headline = report.headline
-    if unseen & ask.diagnostic.needs and not policy.allow_partial:
+    if unseen & ask.diagnostic.needs and not plan.allow_partial:
         status = worst([status, Status.UNKNOWN])
         headline = f"{_why(gaps)}; of what is visible: {headline}"
     elif _matches_nobody(ask.options, snapshot):
@@ -104,6 +120,21 @@ def settled(ask: Ask, report: Report, snapshot: Snapshot, target: Target, policy
         metrics=tuple(m for m in report.metrics if not m.needs & unseen),
         gaps=gaps,
     )
+
+
+def without_suppressed(report: Report, suppressed: Iterable[Suppression]) -> Report:
+    """Return the report without the findings that somebody decided to live with; a note says that they were there.
+
+    The verdict is then that of what is left; one that has no finding (a value that was not told) stays.
+    """
+    reasons = {each.code: each.reason for each in suppressed}
+    left = tuple(finding for finding in report.findings if finding.code not in reasons)
+    if len(left) == len(report.findings):
+        return report
+    gone = [finding for finding in report.findings if finding.code in reasons]
+    notes = tuple(f"ignored {each.code}: {each.message} ({reasons[each.code]})" for each in gone)
+    found = report.status if report.status is Status.UNKNOWN else worst(finding.status for finding in left)
+    return replace(report, findings=left, status=found, notes=(*report.notes, *notes))
 
 
 def _why(gaps: Iterable[Gap]) -> str:

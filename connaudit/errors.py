@@ -5,6 +5,7 @@
     |- ConfigError            a configuration file makes no sense                    [config]
     |- OutputError            the report could not be written                        [output]
     `- TargetError            this target could not be audited
+       |- NoSecret            its password could not be fetched                       [config]
        |- NameUnknown         its host name has no address                           [dns]
        |- Refused             nobody listens there                                   [refused]
        |- TimedOut            it did not answer in time; the stage says how far we got [timeout]
@@ -61,6 +62,12 @@ class TargetError(ConnauditError):
     def __init__(self, message: str, *, stage: str | None = None, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.stage = stage
+
+
+class NoSecret(TargetError):
+    """The password of a target could not be fetched: its command failed, its file is missing or open to all."""
+
+    kind = "config"
 
 
 class NameUnknown(TargetError):

@@ -70,7 +70,12 @@ class Options:
     warning: tuple[Condition, ...] = ()
     critical: tuple[Condition, ...] = ()
     only: Filter = Filter()
+    ignored: tuple[Filter, ...] = ()  # sessions that pass any of these are not looked at
     sql: Sql = Sql.MASKED
+
+    def looks_at(self, session: Session) -> bool:
+        """Return whether a session is judged: one of the chosen ones, and not among the ignored."""
+        return self.only.passes(session) and not any(each.passes(session) for each in self.ignored)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,54 +4,24 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import click
 
 from connaudit import __version__
-from connaudit.audit import Ask, Policy, audit
+from connaudit.audit import audit
 from connaudit.cli import output
-from connaudit.cli.settings import SETTINGS, Given, Setting, Values, values
+from connaudit.cli.planning import Invocation, muster, own_settings, set_up
+from connaudit.cli.settings import HELP, SETTINGS, Setting, Values
 from connaudit.diagnostics import Diagnostic, diagnostic
 from connaudit.engines import Budget
 from connaudit.errors import ConnauditError, UsageError
-from connaudit.options import Filter, Options, declared
 from connaudit.render import FORMATS, Run, Style, render
 from connaudit.report import Failure, Outcome, Report, Status, worst
-from connaudit.targets import Target
-from connaudit.targets.resolve import resolve
-from connaudit.thresholds import check_order, parse_condition
 
 ROWS_ON_A_TERMINAL = 20
 PEOPLES_FORMATS = ("table", "wide")
-
-
-@dataclass(frozen=True, slots=True)
-class Invocation:
-    """One command as it was called."""
-
-    command: str
-    targets: tuple[str, ...]
-    given: Given
-    own: Mapping[str, str | bool | None]  # the diagnostic's own options, by field
-    environment: Mapping[str, str]
-
-
-def own_settings(asked: Diagnostic) -> dict[str, Setting]:
-    """Return a diagnostic's own options as settings, by field."""
-    return {
-        field: Setting(
-            field.replace("_", "-"),
-            (option.flag,),
-            option.help,
-            option.read or str,
-            option.metavar,
-            switch=option.read is None,
-        )
-        for field, option in declared(asked.options).items()
-    }
 
 
 def command(name: str) -> click.Command:
@@ -61,10 +31,7 @@ def command(name: str) -> click.Command:
 
     @click.pass_context
     def callback(context: click.Context, /, targets: tuple[str, ...], **flags: Any) -> int:
-        given = {key.replace("_", "-"): value for key, value in flags.items()}
-        before = context.find_root().meta.get("connaudit.flags", {})
-        mine = {field: flags.get(field) for field in own}
-        return run(Invocation(name, targets, (given, before), mine, os.environ), [asked])
+        return run(Invocation(name, targets, given(context, flags), os.environ), [asked])
 
     parameters: list[click.Parameter] = [click.Argument(["targets"], nargs=-1, metavar="[TARGET]...")]
     parameters += [click_option(setting, field) for field, setting in own.items()]
@@ -72,10 +39,14 @@ def command(name: str) -> click.Command:
     return click.Command(name, params=parameters, callback=callback, help=help_text(asked))
 
 
+def given(context: click.Context, flags: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+    """Return what flags gave: those after the command, which count more, then those before it."""
+    after = {key.replace("_", "-"): value for key, value in flags.items()}
+    return after, context.meta.get("connaudit.flags", {})
+
+
 def click_option(setting: Setting, field: str | None = None) -> click.Option:
     """Return a setting as click knows it; values stay text, `None` where the flag was not given."""
-    from connaudit.cli.settings import HELP
-
     return click.Option(
         [*setting.flags, field or setting.name.replace("-", "_")],
         help=setting.help + HELP.get(setting.name, ""),
@@ -102,16 +73,18 @@ def help_text(asked: Diagnostic) -> str:
 def run(call: Invocation, asked: Sequence[Diagnostic]) -> int:
     """Audit, render, write; return the exit status."""
     began, started_at = time.monotonic(), datetime.now(UTC)
-    settings = values(call.command, call.given, call.environment)
+    setup = set_up(call)
+    settings = setup.settings
     if settings.format not in FORMATS:
         raise UsageError(f"--format: there is no format {settings.format!r}; there are {', '.join(FORMATS)}")
-    asks = [Ask(each, options_of(each, settings, call)) for each in asked]
-    arguments = (*call.targets, *settings["target"])
-    found = resolve(arguments, environment=call.environment, home=home(call.environment))
+    style = style_of(settings, call.environment)
+    fleet = muster(setup, asked, started_at.date())
     budget = Budget(settings["timeout"], began + settings.deadline, settings["jobs"])
-    policy = Policy(settings["on-unreachable"], settings["allow-partial"])
-    outcomes = [each for some in audit(found.targets, lambda _: asks, budget, policy) for each in some]
+    audited = audit(fleet.targets, lambda target: fleet.plans[target.name], budget)
+    outcomes = tuple(outcome for each in audited for outcome in each)
     status = exit_status(outcomes, settings)
+    if settings["quiet"] and status is Status.OK:
+        return int(status)
     done = Run(
         command=call.command,
         version=__version__,
@@ -119,69 +92,15 @@ def run(call: Invocation, asked: Sequence[Diagnostic]) -> int:
         duration_ms=round((time.monotonic() - began) * 1000),
         status=worst(outcome.status for outcome in outcomes),
         exit_code=int(status),
-        outcomes=tuple(outcomes),
+        outcomes=outcomes,
     )
-    if settings["quiet"] and status is Status.OK:
-        return int(status)
-    style = style_of(settings, call.environment)
-    public = output.public_words(found.targets)
+    public = output.public_words(fleet.targets)
     output.write(output.scrubbed(render(settings.format, done, style), public), settings["output"])
     if not settings["quiet"]:
-        for warning in found.warnings:
+        for warning in fleet.warnings:
             output.say(f"warning: {warning}", public)
-    speak(outcomes, settings, found.targets)
+    speak(outcomes, public)
     return int(status)
-
-
-def home(environment: Mapping[str, str]) -> str:
-    """Return the home directory; cron and systemd may set none."""
-    return environment.get("HOME") or os.path.expanduser("~")
-
-
-def options_of(asked: Diagnostic, settings: Values, call: Invocation) -> Options:
-    """Return what a diagnostic is asked; UsageError for a threshold or option that makes no sense."""
-    conditions = {level: _conditions(asked, settings[level], level) for level in ("warning", "critical")}
-    try:
-        check_order(conditions["warning"], conditions["critical"])
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-    own = {field: _own_value(setting, field, call) for field, setting in own_settings(asked).items()}
-    return asked.options(
-        **conditions,
-        only=filter_of(settings),
-        sql=settings["sql"],
-        **{field: value for field, value in own.items() if value is not None},
-    )
-
-
-def _conditions(asked: Diagnostic, texts: Sequence[str], level: str) -> tuple[Any, ...]:
-    try:
-        return tuple(parse_condition(text, asked.metrics) for text in texts)
-    except ValueError as error:
-        raise UsageError(f"--{level}: {error}") from None
-
-
-def _own_value(setting: Setting, field: str, call: Invocation) -> Any:
-    """Return the value of a diagnostic's own option; None where it was not given."""
-    raw = call.own.get(field)
-    origin = setting.flags[0]
-    if raw in (None, False):
-        origin = setting.variable(call.command)
-        raw = call.environment.get(origin) or None
-    if raw is None or isinstance(raw, bool):
-        return raw
-    try:
-        return raw.lower() in ("1", "true", "yes", "on") if setting.switch else setting.read(raw)
-    except ValueError as error:
-        raise UsageError(f"{origin}: {error}") from None
-
-
-def filter_of(settings: Values) -> Filter:
-    """Return which sessions are looked at."""
-    names = {"databases": "db", "users": "user", "applications": "app", "clients": "client", "states": "state"}
-    wanted = {field: settings[name] for field, name in names.items()}
-    unwanted = {f"not_{field}": settings[f"not-{name}"] for field, name in names.items()}
-    return Filter(**wanted, **unwanted)
 
 
 def style_of(settings: Values, environment: Mapping[str, str]) -> Style:
@@ -228,9 +147,8 @@ def exit_status(outcomes: Sequence[Outcome], settings: Values) -> Status:
     return worst(outcome.status for outcome in outcomes if outcome.status not in relaxed)
 
 
-def speak(outcomes: Sequence[Outcome], settings: Values, targets: Sequence[Target]) -> None:
+def speak(outcomes: Sequence[Outcome], public: set[str]) -> None:
     """Say on stderr, a line each, what could not be seen; a full server is a finding and stands in the report."""
-    public = output.public_words(targets)
     for outcome in outcomes:
         if isinstance(outcome, Failure):
             if not outcome.is_full and outcome.status is not Status.OK:

@@ -12,6 +12,7 @@ from connaudit.diagnostics import NAMES
 
 # Commands that are no diagnostics: name -> module and attribute.
 OTHERS = {
+    "check": "connaudit.cli.check:command",
     "demo": "connaudit.cli.demo:command",
 }
 

@@ -1,11 +1,12 @@
 """The options that all auditing commands share: declared once, read the same from wherever they are set.
 
 A value comes from the flag (after the command, else before it), else from CONNAUDIT_<COMMAND>_<OPTION>, else from
-CONNAUDIT_<OPTION>, else from the built-in default. Every value is a string until its `read` has understood it.
+CONNAUDIT_<OPTION>, else from the target's table in the configuration file, else from its [defaults], else it is the
+built-in one. Every value is text until its `read` has understood it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from connaudit.errors import UsageError
@@ -88,6 +89,9 @@ def _filter(name: str, what: str) -> tuple[Setting, Setting]:
 
 SETTINGS: tuple[Setting, ...] = (
     Setting("target", ("-T", "--target"), "what to audit, as the argument", metavar="TARGET", multiple=True),
+    Setting("tag", ("--tag",), "all configured targets with this tag", metavar="TAG", multiple=True),
+    Setting("all", ("--all",), "all configured targets", switch=True),
+    Setting("config", ("--config",), "read this configuration file; `none` reads none", metavar="FILE"),
     Setting("warning", ("-w", "--warning"), "WARNING when METRIC leaves RANGE", metavar="COND", multiple=True),
     Setting("critical", ("-c", "--critical"), "CRITICAL when METRIC leaves RANGE", metavar="COND", multiple=True),
     Setting("fail-on", ("--fail-on",), "exit 0 below this verdict", fail_on, "warning|critical", Status.WARNING),
@@ -141,14 +145,30 @@ HELP = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Effective:
+    """One value in force, and where it was set: a flag, a variable, the configuration, or nowhere (`default`)."""
+
+    value: Any
+    origin: str
+
+
 class Values:
     """The effective value of every shared option in one run of a command."""
 
-    def __init__(self, found: Mapping[str, Any]) -> None:
+    def __init__(self, found: Mapping[str, Effective]) -> None:
         self._found = found
 
     def __getitem__(self, name: str) -> Any:
-        return self._found[name]
+        return self._found[name].value
+
+    def origin(self, name: str) -> str:
+        """Return where a value was set."""
+        return self._found[name].origin
+
+    def is_set(self, name: str) -> bool:
+        """Return whether a flag or a variable set it, which then counts more than a target's own table."""
+        return self._found[name].origin.startswith(("-", PREFIX))
 
     @property
     def deadline(self) -> float:
@@ -161,47 +181,64 @@ class Values:
         return "json" if self["json"] else str(self["format"])
 
 
-Given = Sequence[Mapping[str, Any]]  # what flags gave, the one that counts most first
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where values are looked for: what flags gave (what counts most first), the environment, the configuration."""
+
+    command: str
+    given: Sequence[Mapping[str, Any]] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    defaults: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
+    file: str = "config"
+
+    def raw(self, setting: Setting) -> tuple[str, str | bool | Sequence[str] | None]:
+        """Return where a value was set, and it as it stands there."""
+        for flags in self.given:
+            value = flags.get(setting.name)
+            if value not in (None, (), False):
+                return setting.flags[-1], value
+        for variable in (setting.variable(self.command), setting.variable()):
+            text = self.environment.get(variable)
+            if text:
+                return variable, text.splitlines() if setting.multiple else text
+        if setting.name in self.defaults:
+            stands = self.defaults[setting.name]
+            return f"{self.file}: [defaults] {setting.name}", (stands,) if setting.multiple and isinstance(
+                stands, str
+            ) else stands
+        return "default", None
+
+    def effective(self, setting: Setting) -> Effective:
+        """Return a setting's value in force; UsageError says which text makes no sense, and why."""
+        origin, raw = self.raw(setting)
+        if raw is None:
+            return Effective(() if setting.multiple else False if setting.switch else setting.default, origin)
+        try:
+            return Effective(_read(setting, raw), origin)
+        except ValueError as error:
+            raise UsageError(f"{origin}: {_reason(error, setting)}") from None
 
 
-def values(command: str, given: Given, environment: Mapping[str, str]) -> Values:
+def values(sources: Sources) -> Values:
     """Return every setting's effective value; UsageError says which one makes no sense, and why."""
-    return Values({setting.name: _value(setting, command, given, environment) for setting in SETTINGS})
+    return Values({setting.name: sources.effective(setting) for setting in SETTINGS})
 
 
-def _value(setting: Setting, command: str, given: Given, environment: Mapping[str, str]) -> Any:
-    origin, raw = _raw(setting, command, given, environment)
-    if raw is None:
-        return () if setting.multiple else False if setting.switch else setting.default
-    try:
-        if setting.switch:
-            return _truth(raw) if isinstance(raw, str) else bool(raw)
-        if isinstance(raw, str):
-            return setting.read(raw)
-        return raw if isinstance(raw, bool) else tuple(setting.read(item) for item in raw)
-    except ValueError as error:
-        raise UsageError(f"{origin}: {_reason(error, setting)}") from None
+def setting(name: str) -> Setting:
+    """Return the setting of that name."""
+    return next(each for each in SETTINGS if each.name == name)
+
+
+def _read(setting: Setting, raw: str | bool | Sequence[str]) -> Any:
+    if setting.switch:
+        return _truth(raw) if isinstance(raw, str) else bool(raw)
+    if isinstance(raw, str):
+        return setting.read(raw)
+    return raw if isinstance(raw, bool) else tuple(setting.read(item) for item in raw)
 
 
 def _reason(error: ValueError, setting: Setting) -> str:
-    if setting.name == "sql":
-        return "SQL is masked, raw or none"
-    return str(error)
-
-
-def _raw(
-    setting: Setting, command: str, given: Given, environment: Mapping[str, str]
-) -> tuple[str, str | bool | Sequence[str] | None]:
-    """Return where the value was set, and it as it stands there."""
-    for flags in given:
-        value = flags.get(setting.name)
-        if value not in (None, (), False):
-            return setting.flags[-1], value
-    for variable in (setting.variable(command), setting.variable()):
-        text = environment.get(variable)
-        if text:
-            return variable, text.splitlines() if setting.multiple else text
-    return "", None
+    return "statements are shown masked, raw or none" if setting.name == "sql" else str(error)
 
 
 def _truth(text: str) -> bool:

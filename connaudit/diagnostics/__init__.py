@@ -1,8 +1,9 @@
 """The questions that connaudit answers: one module each, whose docstring is its help.
 
 A module offers `NEEDS` (without these facts there is no verdict), `WANTS` (shown where the server tells), `METRICS`
-(the first is meant where a threshold names none), `WARNING` and `CRITICAL` (default thresholds), a frozen `Options`,
-and `run(snapshot, options) -> Report`, which is pure: no clock, no driver, no terminal.
+(the first is meant where a threshold names none), `WARNING` and `CRITICAL` (default thresholds), `CODES` (of the
+findings that it can make), a frozen `Options`, and `run(snapshot, options) -> Report`, which is pure: no clock, no
+driver, no terminal.
 """
 
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ class Diagnostic:
     metrics: tuple[Metric, ...]
     warning: tuple[str, ...]
     critical: tuple[str, ...]
+    codes: tuple[str, ...]
     options: type[Options]
     run: Run
 
@@ -57,6 +59,7 @@ def diagnostic(name: str) -> Diagnostic:
         metrics=module.METRICS,
         warning=module.WARNING,
         critical=module.CRITICAL,
+        codes=module.CODES,
         options=module.Options,
         run=module.run,
     )

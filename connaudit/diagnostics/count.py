@@ -26,6 +26,7 @@ ROLE_USED = Judged("role_used", Measure.SLOTS, "connections of a role or account
 DB_USED = Judged("db_used", Measure.SLOTS, "connections to a database that has a limit of its own")
 COUNT = Judged("count", Measure.COUNT, "sessions that match the filters")
 METRICS = (USED, FREE, ROLE_USED, DB_USED, COUNT)
+CODES = ("CA101", "CA103", "CA104", "CA105")
 WARNING = ("80pct",)
 CRITICAL = ("90pct", "free=3:")
 GROUPS = {"state": "STATE", "app": "APP", "user": "USER", "db": "DB", "client": "CLIENT"}

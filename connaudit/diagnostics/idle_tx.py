@@ -27,6 +27,7 @@ TX_AGE = Judged("tx_age", Measure.SECONDS, "time since the transaction began, wh
 COUNT = Judged("count", Measure.COUNT, "sessions idle in transaction for --min-age or longer")
 BLOCKING = Judged("blocking", Measure.COUNT, "sessions that wait behind them")
 METRICS = (AGE, TX_AGE, COUNT, BLOCKING)
+CODES = ("CA201", "CA202", "CA203", "CA204", "CA205")
 WARNING = ("1m",)
 CRITICAL = ("10m",)
 PREPARED = 0  # the id that stands for prepared transactions in a wait graph
@@ -69,7 +70,7 @@ def run(snapshot: Snapshot, options: Options) -> Report:
     too_old = [s for s in _busy(snapshot, options) if judge(TX_AGE, _transaction_age(s), held).decisive]
     listed = [item for item in idle if item.age is None or item.age >= options.min_age]
     behind = _behind(listed)
-    judgements = _judgements(snapshot, options, held, idle, len(listed), behind)
+    judgements = _judgements(listed, too_old, held, behind)
     rows = [*listed, *(Idle(s, None, graph.behind(s.id)) for s in too_old)]
     decided = next((j for j in judgements if j.status is composed(judgements) and j.limit), None)
     return Report(
@@ -92,18 +93,18 @@ def _idle(snapshot: Snapshot, options: Options, graph: Waits) -> Iterable[Idle]:
     """Return every transaction that nobody works in, sessions' and prepared ones."""
     for session in snapshot.clients:
         untracked = session.state is State.UNTRACKED and session.in_transaction
-        if (session.open_transaction or untracked) and options.only.passes(session):
+        if (session.open_transaction or untracked) and options.looks_at(session):
             yield Idle(session, None, graph.behind(session.id))
     for prepared in snapshot.prepared:
         stand_in = Session(PREPARED, user=prepared.user, database=prepared.database)
-        if options.only.passes(stand_in):  # several share the one id: whose victims they are is then not to be known
+        if options.looks_at(stand_in):  # several share the one id: whose victims they are is then not to be known
             behind = graph.behind(PREPARED)
             yield Idle(None, prepared, behind if len(snapshot.prepared) == 1 or not behind else None)
 
 
 def _busy(snapshot: Snapshot, options: Options) -> list[Session]:
     """Return the sessions at work inside a transaction: never idle for long, but open for long perhaps."""
-    return [s for s in snapshot.clients if s.transaction and not s.open_transaction and options.only.passes(s)]
+    return [s for s in snapshot.clients if s.transaction and not s.open_transaction and options.looks_at(s)]
 
 
 def _transaction_age(session: Session) -> float | None:
@@ -118,19 +119,15 @@ def _behind(listed: Sequence[Idle]) -> frozenset[int] | None:
 
 
 def _judgements(
-    snapshot: Snapshot,
-    options: Options,
-    held: Limits,
-    idle: Sequence[Idle],
-    listed: int,
-    behind: frozenset[int] | None,
+    listed: Sequence[Idle], too_old: Sequence[Session], held: Limits, behind: frozenset[int] | None
 ) -> list[Judgement]:
-    ages = [item.age for item in idle if item.age is not None]
-    open_ages = [item.transaction.age for item in idle] + [_transaction_age(s) for s in _busy(snapshot, options)]
+    """Return the verdicts on those that are listed: --min-age chooses who is judged, too."""
+    ages = [item.age for item in listed if item.age is not None]
+    open_ages = [item.transaction.age for item in listed] + [_transaction_age(s) for s in too_old]
     return [
         judge(AGE, max(ages, default=0.0), held),
         judge(TX_AGE, max((age for age in open_ages if age is not None), default=0.0), held),
-        judge(COUNT, listed, held),
+        judge(COUNT, len(listed), held),
         judge(BLOCKING, None if behind is None else len(behind), held),
     ]
 

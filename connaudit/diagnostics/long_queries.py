@@ -25,6 +25,7 @@ WANTS = frozenset({Fact.QUERIES, Fact.LOCKS})
 AGE = Judged("age", Measure.SECONDS, "time since the statement began")
 COUNT = Judged("count", Measure.COUNT, "statements running for --min-age or longer")
 METRICS = (AGE, COUNT)
+CODES = ("CA301", "CA302", "CA303")
 WARNING = ("5m",)
 CRITICAL = ("30m",)
 RUNNING, LOCKED, CLIENT, SYSTEM = "running", "waiting for a lock", "waiting for the client", "system"
@@ -83,7 +84,7 @@ def _active(snapshot: Snapshot, options: Options) -> Iterable[Session]:
         kinds |= {Kind.REPLICATION, Kind.INTERNAL}
     for session in snapshot.sessions:
         at_work = session.state in (State.ACTIVE, State.FASTPATH) and session.kind in kinds
-        if at_work and not session.is_self and options.only.passes(session):
+        if at_work and not session.is_self and options.looks_at(session):
             yield session
 
 

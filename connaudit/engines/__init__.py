@@ -37,6 +37,10 @@ class Budget:
     deadline: float
     jobs: int | None = None  # None: as many as the engine does best
 
+    def seconds(self, target: Target) -> float:
+        """Return how long this target may take from the moment its turn comes."""
+        return target.timeout or self.timeout
+
 
 class Take(Protocol):
     """What an engine module offers."""

@@ -65,6 +65,7 @@ class Target:
     options: tuple[tuple[str, str | Secret], ...] = ()  # further keywords of the engine: sslmode, ssl-ca
     origin: str = "argument"  # where it was named: argument, config, DATABASE_URL, PGSERVICE
     tags: tuple[str, ...] = ()
+    timeout: float | None = None  # seconds for this target alone; None: the run's
 
     @property
     def location(self) -> Address:

@@ -1,0 +1,263 @@
+"""From one call to what is to be done: the configuration read, the targets resolved, each with its plan."""
+
+import datetime as dt
+import fnmatch
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from connaudit.audit import Ask, Plan, Suppression
+from connaudit.cli.settings import SETTINGS, Effective, Setting, Sources, Values, setting, values
+from connaudit.configuration import Configuration, Configured, Ignore, find, load
+from connaudit.diagnostics import NAMES, Diagnostic
+from connaudit.errors import ConfigError, NoSecret, UsageError
+from connaudit.options import Filter, Options, declared
+from connaudit.targets import Target
+from connaudit.targets.resolve import resolve
+from connaudit.thresholds import Condition, check_order, parse_condition
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """One command as it was called."""
+
+    command: str
+    targets: tuple[str, ...]
+    given: Sequence[Mapping[str, Any]]  # what flags gave: those after the command, then those before it
+    environment: Mapping[str, str]
+
+    @property
+    def home(self) -> str:
+        """Return the home directory; cron and systemd may set none."""
+        return self.environment.get("HOME") or os.path.expanduser("~")
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What holds for one call: the configuration and every setting."""
+
+    call: Invocation
+    configuration: Configuration
+    settings: Values
+
+    def own(self, asked: Diagnostic) -> dict[str, Effective]:
+        """Return the options of one diagnostic alone, by field; those of `check` come from variables."""
+        sources = self._sources(asked.name)
+        return {field: sources.effective(each) for field, each in own_settings(asked).items()}
+
+    def _sources(self, command: str) -> Sources:
+        given = self.call.given if command == self.call.command else ()
+        return Sources(command, given, self.call.environment)
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """The targets of a run with their plans, and what the user should be told once."""
+
+    targets: tuple[Target, ...]
+    plans: Mapping[str, Plan]
+    warnings: tuple[str, ...]
+
+
+def own_settings(asked: Diagnostic) -> dict[str, Setting]:
+    """Return a diagnostic's own options as settings, by field; not given means the default of its class."""
+    return {
+        field: Setting(
+            field.replace("_", "-"),
+            (option.flag,),
+            option.help,
+            option.read or str,
+            option.metavar,
+            switch=option.read is None,
+        )
+        for field, option in declared(asked.options).items()
+    }
+
+
+def set_up(call: Invocation) -> Setup:
+    """Read the configuration and every setting; ConfigError or UsageError says what makes no sense."""
+    chosen = Sources(call.command, call.given, call.environment).effective(setting("config")).value
+    path = find(chosen, call.environment, call.home)
+    configuration = load(path, [each.name for each in SETTINGS], NAMES)
+    sources = Sources(call.command, call.given, call.environment, configuration.defaults, path or "config")
+    return Setup(call, configuration, values(sources))
+
+
+def muster(setup: Setup, asked: Sequence[Diagnostic], today: dt.date) -> Fleet:
+    """Return the targets of a run, each with what it is asked."""
+    configured = setup.configuration.targets
+    found = resolve(
+        _named(setup),
+        environment=setup.call.environment,
+        home=setup.call.home,
+        configured={name: each.target for name, each in configured.items()},
+        default_targets=setup.configuration.default_targets,
+    )
+    plans: dict[str, Plan] = {}
+    targets = []
+    for target in found.targets:
+        own = configured.get(target.name) if target.origin == "config" else None
+        whole, refused = _with_secret(target, own, setup)
+        targets.append(replace(whole, timeout=_timeout(own, setup)))
+        plans[target.name] = _plan(target, own, setup, asked, refused, today)
+    expired = [_expiry(each) for each in setup.configuration.ignores if each.expired(today)]
+    return Fleet(tuple(targets), plans, (*found.warnings, *expired))
+
+
+def _named(setup: Setup) -> list[str]:
+    """Return the TARGETs of the call: arguments, -T, and those of --tag and --all by name."""
+    settings, configured = setup.settings, setup.configuration.targets
+    named = [*setup.call.targets, *settings["target"]]
+    for tag in settings["tag"]:
+        members = [name for name, each in configured.items() if fnmatch.filter(each.target.tags, tag)]
+        if not members:
+            known = sorted({tag for each in configured.values() for tag in each.target.tags})
+            raise UsageError(f"--tag: no configured target has the tag {tag!r}", hint=_there_are(known))
+        named += members
+    if settings["all"]:
+        if not configured:
+            raise UsageError("--all: no target is configured")
+        named += configured
+    return named
+
+
+def _there_are(words: Sequence[str]) -> str | None:
+    return f"there are {', '.join(words)}" if words else None
+
+
+def _with_secret(target: Target, own: Configured | None, setup: Setup) -> tuple[Target, NoSecret | None]:
+    """Return the target with its password; why it cannot be had is that target's trouble alone."""
+    if own is None:
+        return target, None
+    try:
+        return own.with_password(target, setup.call.environment), None
+    except ConfigError as error:
+        return target, NoSecret(error.message, hint=error.hint)
+
+
+def _timeout(own: Configured | None, setup: Setup) -> float | None:
+    if own is None or "timeout" not in own.settings or setup.settings.is_set("timeout"):
+        return None
+    return _own_setting("timeout", own, setup)  # type: ignore[no-any-return]
+
+
+def _own_setting(name: str, own: Configured, setup: Setup) -> Any:
+    """Return a setting of a target's own table; ConfigError if it makes no sense."""
+    file = f"{setup.configuration.path}: [targets.{own.target.name}]"
+    try:
+        return Sources("", defaults=own.settings, file=file).effective(setting(name)).value
+    except UsageError as error:
+        raise ConfigError(error.message.replace("[defaults] ", "")) from None
+
+
+def _plan(
+    target: Target,
+    own: Configured | None,
+    setup: Setup,
+    asked: Sequence[Diagnostic],
+    refused: NoSecret | None,
+    today: dt.date,
+) -> Plan:
+    ignores = [each for each in setup.configuration.ignores if not each.expired(today)]
+    unreachable = setup.settings["on-unreachable"]
+    if own and "on-unreachable" in own.settings and not setup.settings.is_set("on-unreachable"):
+        unreachable = _own_setting("on-unreachable", own, setup)
+    return Plan(
+        asks=tuple(Ask(each, options_of(each, target, own, setup, ignores)) for each in asked),
+        on_unreachable=unreachable,
+        allow_partial=setup.settings["allow-partial"],
+        suppressed=tuple(
+            Suppression(code, each.reason)
+            for diagnostic in asked
+            for code in diagnostic.codes
+            for each in ignores
+            if not each.selects_sessions and each.covers(code, target.name)
+        ),
+        refused=refused,
+    )
+
+
+def options_of(
+    asked: Diagnostic, target: Target, own: Configured | None, setup: Setup, ignores: Sequence[Ignore]
+) -> Options:
+    """Return what a diagnostic is asked of a target; UsageError or ConfigError for what makes no sense."""
+    warning, critical = (_conditions(asked, level, own, setup) for level in ("warning", "critical"))
+    try:
+        check_order(warning, critical)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    mine = {field: each.value for field, each in setup.own(asked).items() if each.origin != "default"}
+    return asked.options(
+        warning=warning,
+        critical=critical,
+        only=filter_of(setup.settings),
+        ignored=tuple(
+            _sessions(each)
+            for each in ignores
+            if each.selects_sessions and any(each.covers(code, target.name) for code in asked.codes)
+        ),
+        sql=setup.settings["sql"],
+        **mine,
+    )
+
+
+def _conditions(asked: Diagnostic, level: str, own: Configured | None, setup: Setup) -> tuple[Condition, ...]:
+    """Return the thresholds in force: of flags and variables, else of the target, else of the configuration."""
+    given = setup.settings[level]
+    origin = setup.settings.origin(level)
+    if setup.call.command == "check":
+        given = _of_check(asked, given)
+    if not setup.settings.is_set(level) or not given:
+        file = setup.configuration.path
+        for where, table in (
+            (f"{file}: [targets.{target_name(own)}.thresholds]", own.thresholds if own else {}),
+            (f"{file}: [thresholds]", setup.configuration.thresholds),
+        ):
+            if level in table.get(asked.name, {}):
+                origin, given = f"{where} {asked.name} {level}", table[asked.name][level]
+                break
+    try:
+        return tuple(parse_condition(text, asked.metrics) for text in given)
+    except ValueError as error:
+        raise UsageError(f"{origin}: {error}") from None
+
+
+def target_name(own: Configured | None) -> str:
+    """Return the name of a configured target."""
+    return own.target.name if own else ""
+
+
+def _of_check(asked: Diagnostic, texts: Sequence[str]) -> tuple[str, ...]:
+    """Return the conditions that `check` is given for one diagnostic: `idle-tx.age=5m`, or `idle-tx=5m`."""
+    mine = []
+    for text in texts:
+        name, separator, rest = text.partition("=")
+        check, dot, metric = name.partition(".")
+        if not separator or check not in NAMES:
+            raise UsageError(
+                f"a threshold of check names the check first, as in idle-tx.age=5m; {text!r} does not",
+                hint=f"there are {', '.join(NAMES)}",
+            )
+        if check == asked.name:
+            mine.append(f"{metric}={rest}" if dot else rest)
+    return tuple(mine)
+
+
+def filter_of(settings: Values) -> Filter:
+    """Return which sessions are looked at."""
+    names = {"databases": "db", "users": "user", "applications": "app", "clients": "client", "states": "state"}
+    wanted = {field: settings[name] for field, name in names.items()}
+    unwanted = {f"not_{field}": settings[f"not-{name}"] for field, name in names.items()}
+    return Filter(**wanted, **unwanted)
+
+
+def _sessions(ignore: Ignore) -> Filter:
+    def some(text: str | None) -> tuple[str, ...]:
+        return (text,) if text else ()
+
+    return Filter(some(ignore.db), some(ignore.user), some(ignore.app), some(ignore.client))
+
+
+def _expiry(ignore: Ignore) -> str:
+    return f"the [[ignore]] of {ignore.code} on {ignore.target} ({ignore.reason}) expired on {ignore.until}"
