@@ -1,5 +1,7 @@
 """Certificates for servers: right ones, and ones that a careful client must refuse."""
 
+import os
+import shutil
 import ssl
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -10,6 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+SERVER_USER = "nobody"
 DAY = timedelta(days=1)
 
 
@@ -26,13 +29,16 @@ class Authority:
         self.certificate.write_bytes(builder.sign(self.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
 
     def issue(self, host: str, valid_for: timedelta = DAY) -> tuple[Path, Path]:
-        """Return files with a certificate for one host name or address, and its key; readable by any server."""
+        """Return files with a certificate for one host name or address, and its key, which servers can read."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
         names = x509.SubjectAlternativeName([_general_name(host)])
         builder = self._builder(subject, valid_for).public_key(key.public_key()).add_extension(names, critical=False)
         certificate, secret = self.place / f"{host}.crt", self.place / f"{host}.key"
         certificate.write_bytes(builder.sign(self.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+        secret.touch(mode=0o600)
+        if os.geteuid() == 0:  # the server will not be root
+            shutil.chown(secret, SERVER_USER)
         secret.write_bytes(
             key.private_bytes(
                 serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis.configuration import set_hypothesis_home_dir
 
+from tests.certificates import Authority
 from tests.servers import Description, Fleet, Running, ServersMissing, chosen
 
 FAMILIES = {
@@ -80,6 +81,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def fleet() -> Iterator[Fleet]:
     with Fleet() as fleet:
         yield fleet
+
+
+@pytest.fixture(scope="session")
+def authority(fleet: Fleet) -> Authority:
+    """Whom servers with certificates have them from; the files are where servers may read them."""
+    place = fleet.top / "certificates"
+    place.mkdir()
+    return Authority(place)
 
 
 def _any(request: pytest.FixtureRequest, fleet: Fleet) -> Running:

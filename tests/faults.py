@@ -232,8 +232,8 @@ class _Carrier:
 
     def _deliver(self, chunk: bytes) -> None:
         if chunk:
+            self.passage.note_received(chunk)  # before it is: who has read it may ask us at once
             self.client.sendall(chunk)
-            self.passage.note_received(chunk)
             if self.spare is not None:
                 self.spare -= len(chunk)
 

@@ -1,7 +1,6 @@
 """The faults that other tests rely on."""
 
 import socket
-import ssl
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ import pymysql
 import pytest
 
 from tests.certificates import Authority
+from tests.conftest import Start
 from tests.faults import Act, Fault, Proxy, Stage, deaf_resolver, refused_port
 from tests.servers import Client, Running
 
@@ -74,14 +74,18 @@ def test_a_greeting_may_be_the_last_word(mariadb: Running) -> None:
     assert proxy.passages[0].received > 50
 
 
-def test_tls_can_be_cut_in_its_handshake(mariadb: Running) -> None:
-    with Proxy(mariadb, Fault(Act.CUT, Stage.TLS)) as proxy, pytest.raises((*ENDED, ssl.SSLError, OSError)):
-        mariadb.connect(port=proxy.port, ssl={"check_hostname": False})
+def test_tls_can_be_cut_in_its_handshake(mariadb: Running, start: Start, authority: Authority) -> None:
+    certificate, key = authority.issue("localhost")
+    own = start(mariadb, ssl_cert=str(certificate), ssl_key=str(key), ssl_ca=str(authority.certificate))
+    verified: dict[str, Any] = {"host": "localhost", "ssl": {"ca": str(authority.certificate)}}
+    with own.session(own.app, **verified) as client:
+        assert client.do("show status like 'Ssl_version'")[0][1].startswith("TLS")
+    with Proxy(own, Fault(Act.CUT, Stage.TLS)) as proxy, pytest.raises(ENDED):
+        own.connect(port=proxy.port, **verified)
     assert Stage.TLS in proxy.passages[0].reached
 
 
-def test_a_proxy_gives_a_postgres_tls(postgres: Running, tmp_path: Path) -> None:
-    authority = Authority(tmp_path)
+def test_a_proxy_gives_a_postgres_tls(postgres: Running, authority: Authority) -> None:
     verified = {"sslmode": "verify-full", "sslrootcert": str(authority.certificate), "host": "localhost"}
     with Proxy(postgres, tls=authority.server_side("localhost")) as proxy:
         with postgres.session(postgres.app, port=proxy.port, **verified) as client:

@@ -121,7 +121,7 @@ class Fleet:
             return home
         copy = self.top / f"programs-{home.name}"
         if not copy.exists():
-            shutil.copytree(home, copy)
+            shutil.copytree(home, copy)  # links are followed: they may point to where that user may not go
         return copy
 
 

@@ -73,6 +73,7 @@ def put_mariadb(root: Path) -> None:
         root.mkdir()
         for package in Path(place).glob("*.deb"):
             subprocess.run(["dpkg-deb", "-x", package, root], check=True)
+    shutil.rmtree(root / "usr" / "bin")  # tools, half of them links into packages that are not here
 
 
 def own_lists(place: Path) -> list[str]:
