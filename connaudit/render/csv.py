@@ -10,7 +10,7 @@ from connaudit.render.style import Style
 from connaudit.render.tables import TARGET, brief_table, check_table, rows_table
 from connaudit.report import Column, Failure, Status, Table, Value
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what makes a spreadsheet run a text
+_FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")  # what makes a spreadsheet run a text, wide forms too
 _ERROR = Column("error", "ERROR")
 
 
@@ -51,4 +51,4 @@ def _joined(values: Iterable[Value]) -> str:
 
 def _text(text: str, style: Style) -> str:
     said = style.say(text)
-    return f"'{said}" if text.startswith(_FORMULA) or said.startswith(_FORMULA) else said
+    return f"'{said}" if said.startswith(_FORMULA) else said

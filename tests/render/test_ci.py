@@ -47,6 +47,11 @@ def test_no_text_adds_a_command_or_a_property(text: str) -> None:
         assert "##[" not in "".join(lines)
 
 
+def test_a_name_ends_no_property() -> None:
+    text = render("github", run(count("a:b,c%::warning::")), PLAIN)
+    assert text.startswith("::error title=CA101 a%3Ab%2Cc%25%3A%3Awarning%3A%3A::94 of 97")
+
+
 SUITE = {"id", "package", "name", "timestamp", "hostname", "time", "tests", "failures", "errors"}
 
 

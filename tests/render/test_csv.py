@@ -37,7 +37,7 @@ def test_check_is_a_row_per_verdict_good_ones_too() -> None:
     ]
 
 
-@pytest.mark.parametrize("formula", ["=1+1", "+1", "-1", "@sum(a1)", "\t=1", "\r=1", " =1", "\n@x"])
+@pytest.mark.parametrize("formula", ["=1+1", "+1", "-1", "@sum(a1)", "\t=1", "\r=1", " =1", "\n@x", "\uff1d1"])
 def test_no_text_is_run_by_a_spreadsheet(formula: str) -> None:
     row = (*SESSION_ROWS[0][:5], formula, None, STARTED, -2, formula, "raw")
     record = records(run(idle_tx(rows=(row,))))[0]
