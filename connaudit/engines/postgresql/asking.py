@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 
 from connaudit.engines.postgresql import failures, statements
 from connaudit.engines.postgresql.dial import Caller
@@ -56,6 +57,10 @@ class _Step:
     name: str | None = None
 
 
+_BEGIN = tuple(_Step(sql) for sql in statements.BEGIN)
+_ROLLBACK = _Step("rollback")
+
+
 def ask(connection: Connection, target: Target, facts: frozenset[Fact], caller: Caller) -> Steps[Answers]:
     """Ask everything that the facts need."""
     answers = Answers(asked_at=time.time())
@@ -63,8 +68,8 @@ def ask(connection: Connection, target: Target, facts: frozenset[Fact], caller: 
     failed = False
     while left or failed:
         limits = statements.limits(caller.until - time.monotonic(), patient=not answers.failed)
-        batch = _batch(left, connection.server_version // 10000, limits) if left else []
-        results = yield from _send(connection, target, caller, [_Step("rollback"), *batch] if failed else batch)
+        batch = _batch(tuple(left), connection.server_version // 10000, limits) if left else ()
+        results = yield from _send(connection, target, caller, (_ROLLBACK, *batch) if failed else batch)
         answers.told_at = answers.told_at or time.time()
         done = batch[: len(results) - failed]
         failed = _sort(done, results[failed:], answers)
@@ -72,20 +77,15 @@ def ask(connection: Connection, target: Target, facts: frozenset[Fact], caller: 
     return answers
 
 
-def _batch(names: list[str], version: int, limits: tuple[str, ...]) -> list[_Step]:
+@cache
+def _batch(names: tuple[str, ...], version: int, limits: str) -> tuple[_Step, ...]:
     """Return the statements of one read-only transaction."""
     asked = [_Step(statements.pick(QUESTIONS[name].variants, version), name) for name in names]
     before = 1 if names[0] == "settings" else 0
-    return [
-        *map(_Step, statements.BEGIN),
-        *asked[:before],
-        *map(_Step, limits),
-        *asked[before:],
-        _Step("commit"),
-    ]
+    return (*_BEGIN, *asked[:before], _Step(limits), *asked[before:], _Step("commit"))
 
 
-def _send(connection: Connection, target: Target, caller: Caller, batch: list[_Step]) -> Steps[list[Result]]:
+def _send(connection: Connection, target: Target, caller: Caller, batch: tuple[_Step, ...]) -> Steps[list[Result]]:
     try:
         results = yield from connection.query("; ".join(step.sql for step in batch), caller.until)
     except Broken as error:
@@ -95,7 +95,7 @@ def _send(connection: Connection, target: Target, caller: Caller, batch: list[_S
     return results
 
 
-def _sort(steps: list[_Step], results: list[Result], answers: Answers) -> bool:
+def _sort(steps: tuple[_Step, ...], results: list[Result], answers: Answers) -> bool:
     """Put the answers by name; return whether one of them was an error, which only the last can be."""
     for step, result in zip(steps, results, strict=True):
         if result.sqlstate is None:

@@ -22,7 +22,7 @@ from connaudit.errors import (
 from connaudit.targets import Target
 
 _ATTEMPT = re.compile(r"^connection to server (?:at|on socket) .*? failed: ")
-_SEVERITY = re.compile(r"^(?:FATAL|ERROR|PANIC|[^\W\d_]+):\s+(?=\S)")
+_SEVERITY = re.compile(r"^(?:[^\W\d_]+:\s+|fe_sendauth: )(?=\S)")
 
 # Who may still get in where ordinary roles may not: the auditor should be one of them.
 _RESERVED_HINT = "superusers can still connect"
@@ -65,6 +65,8 @@ _RULES = (
         "the pooler is full: ask PostgreSQL behind it directly",
     ),
     _rule(r"max_user_connections|max_db_connections", _full("pooler")),
+    # Our own side.
+    _rule(r"invalid connection option", _of(NotUnderstood), "this libpq is too old for the option"),
     # TLS.
     _rule(r"server does not support SSL", _of(TlsFailed), "sslmode demands TLS: switch ssl on there, or ask for less"),
     _rule(r"root certificate file .* does not exist", _of(TlsFailed), "give sslrootcert, or sslrootcert=system"),
@@ -122,7 +124,7 @@ def _clean(line: str, target: Target) -> str:
     values = [target.password, *(value for _, value in target.options if not isinstance(value, str))]
     for secret in values:
         if secret is not None and secret.reveal():
-            line = line.replace(secret.reveal(), "***")
+            line = line.replace(f'"{secret.reveal()}"', '"***"')
     return line
 
 

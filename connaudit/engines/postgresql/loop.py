@@ -128,9 +128,11 @@ class Loop:
         self._order = itertools.count()
         self._ready: deque[tuple[_Task, bool | None]] = deque()
         self._open: set[_Task] = set()
+        self.wanted = 0  # conversations that are open and whose outcome is wanted
 
     def start(self, index: int, steps: Steps[Any]) -> None:
         """Begin a conversation whose outcome is wanted."""
+        self.wanted += 1
         self._add(_Task(index, steps))
 
     def leave(self, steps: Steps[None]) -> None:
@@ -140,11 +142,6 @@ class Loop:
     def _add(self, task: _Task) -> None:
         self._open.add(task)
         self._ready.append((task, None))
-
-    @property
-    def wanted(self) -> int:
-        """Return how many conversations are open whose outcome is wanted."""
-        return sum(task.index is not None for task in self._open)
 
     @property
     def is_busy(self) -> bool:
@@ -172,6 +169,7 @@ class Loop:
             return
         self._open.discard(task)
         if task.index is not None:
+            self.wanted -= 1
             yield task.index, outcome
 
     def _watch(self, task: _Task, wait: Wait) -> None:

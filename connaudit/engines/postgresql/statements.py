@@ -11,21 +11,22 @@ from collections.abc import Mapping
 BEGIN = ("begin read only", "set local search_path = pg_catalog, pg_temp")
 
 
-def limits(seconds: float, *, patient: bool) -> tuple[str, ...]:
-    """Return the bounds on the server's side, a little tighter than ours; they end with the transaction.
+def limits(seconds: float, *, patient: bool) -> str:
+    """Return the statement that bounds the others on the server's side, a little tighter than ours.
 
-    Somebody who met one locked catalogue may meet several, and is not `patient` any more.
+    All of it ends with the transaction. Somebody who met one locked catalogue may meet several, and is not `patient`
+    any more. Tenths of a second, so that many targets are sent the very same text.
     """
-    timeout = max(100, int(seconds * 900))
-    return (
-        f"set local statement_timeout = {timeout}",
-        f"set local lock_timeout = {min(500, timeout) if patient else 50}",
-        f"set local idle_in_transaction_session_timeout = {timeout + 5000}",
-        "set local max_parallel_workers_per_gather = 0",
-        "set local timezone = 'UTC'",
-        "set local datestyle = 'ISO'",
-        "set local bytea_output = 'escape'",
-    )
+    timeout = max(1, int(seconds * 9)) * 100
+    return f"""
+        select set_config('statement_timeout', '{timeout}', true),
+               set_config('lock_timeout', '{min(500, timeout) if patient else 50}', true),
+               set_config('idle_in_transaction_session_timeout', '{timeout + 5000}', true),
+               set_config('max_parallel_workers_per_gather', '0', true),
+               set_config('timezone', 'UTC', true),
+               set_config('datestyle', 'ISO', true),
+               set_config('bytea_output', 'escape', true)
+    """
 
 
 def pick(variants: Mapping[int, str], version: int) -> str:

@@ -26,22 +26,21 @@ from connaudit.engines.postgresql.rows import (
 from connaudit.engines.postgresql.sessions import Details, Names, names, session, waits
 from connaudit.engines.postgresql.text import decode_name
 from connaudit.engines.postgresql.wire import Connection, Result
-from connaudit.errors import NotUnderstood
+from connaudit.errors import NotUnderstood, TimedOut
 from connaudit.snapshot import Address, Fact, Gap, PreparedTransaction, Server, Snapshot
 from connaudit.targets import Target
 
 OLDEST = 120000  # the first release whose walsenders have a pool of their own
 SKEW = 2.0  # seconds between two clocks that are worth a word
-_OTHERS = ("CockroachDB", "Yugabyte", "YB", "Redshift", "openGauss", "GaussDB")
+_OTHERS = re.compile(r"\b(CockroachDB|Yugabyte|YB|Redshift|openGauss|GaussDB)\b")
 
 
 def visit(target: Target, facts: frozenset[Fact], caller: Caller) -> Steps[Snapshot]:
     """Take the snapshot of one server; any TargetError may come instead."""
-    began = time.monotonic()
-    if began >= caller.until:
-        raise caller.timed_out("dns", "its turn came when no time was left: raise --deadline")
+    if time.monotonic() >= caller.until:
+        raise TimedOut("not begun: no time was left when its turn came", hint="raise --deadline")
     found = yield from dial.places(target, caller)
-    looked_up = time.monotonic() - began
+    looked_up = time.monotonic() - caller.began
     connection = yield from dial.connect(target, found, caller)
     try:
         _check_peer(connection)
@@ -56,25 +55,24 @@ def _check_peer(connection: Connection) -> None:
     """Refuse what only speaks PostgreSQL's protocol; what it says of itself at login is enough to know."""
     text = connection.parameter("server_version") or ""
     if text.endswith("/bouncer"):
-        hint = "name a database behind the pooler, not pgbouncer itself"
-        raise NotUnderstood(f"this is the console of PgBouncer {text.removesuffix('/bouncer')}", hint=hint)
+        message = f"this is the console of PgBouncer {text.removesuffix('/bouncer')}"
+        raise NotUnderstood(message, stage="login", hint="name a database behind the pooler, not pgbouncer itself")
     if connection.parameter("crdb_version"):
         raise _not_ours("CockroachDB")
     _check_product(text)
     version = connection.server_version
     if version < OLDEST:
         aka = "Amazon Redshift and openGauss call themselves PostgreSQL 8 and 9" if version < 100000 else None
-        raise NotUnderstood(f"PostgreSQL {text} is not supported; connaudit needs 12 or newer", hint=aka)
+        raise NotUnderstood(f"PostgreSQL {text} is not supported; connaudit needs 12 or newer", stage="login", hint=aka)
 
 
 def _check_product(text: str) -> None:
-    for product in _OTHERS:
-        if re.search(rf"\b{product}\b", text):
-            raise _not_ours("YugabyteDB" if product in ("Yugabyte", "YB") else product)
+    if found := _OTHERS.search(text):
+        raise _not_ours({"YB": "YugabyteDB", "Yugabyte": "YugabyteDB"}.get(found[1], found[1]))
 
 
 def _not_ours(product: str) -> NotUnderstood:
-    return NotUnderstood(f"this is {product}, whose sessions connaudit does not know how to read", stage="query")
+    return NotUnderstood(f"this is {product}, whose sessions connaudit does not know how to read", stage="login")
 
 
 def _snapshot(
