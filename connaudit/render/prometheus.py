@@ -22,7 +22,7 @@ FAMILIES = {
     "free": ("connections_free", "Connections left for ordinary roles."),
     "idle_tx": ("idle_in_transaction_sessions", "Sessions idle inside a transaction."),
     "idle_tx_oldest": ("idle_in_transaction_oldest_age_seconds", "Longest time idle inside a transaction."),
-    "tx_oldest": ("idle_in_transaction_transaction_oldest_age_seconds", "Oldest transaction of an idle session."),
+    "tx_oldest": ("idle_in_transaction_oldest_transaction_age_seconds", "Oldest transaction of an idle session."),
     "idle_tx_blocking": ("idle_in_transaction_blocked_sessions", "Sessions that wait behind idle transactions."),
     "long_queries": ("long_queries", "Statements running for long."),
     "long_query_oldest": ("long_query_oldest_age_seconds", "Longest running statement."),

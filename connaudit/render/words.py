@@ -35,9 +35,10 @@ def product(source: Source) -> str:
 
 
 def place(source: Source) -> str:
-    """Return address and role."""
-    user = source.address.user
-    return f"{source.address} as {user}" if user else str(source.address)
+    """Return address and role; a target named after its address is not named twice."""
+    address = str(source.address)
+    parts = ["" if address == source.target else address, f"as {source.address.user}" if source.address.user else ""]
+    return " ".join(part for part in parts if part)
 
 
 def headline(outcome: Outcome) -> str:

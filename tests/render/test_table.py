@@ -24,6 +24,7 @@ from tests.render.builders import (
     idle_tx,
     nasty,
     run,
+    source,
     timed_out,
 )
 
@@ -53,6 +54,16 @@ def test_count_shows_server_verdict_states_and_groups() -> None:
         "",
         "showing 2 of 6, most first",
     ]
+
+
+def test_a_target_named_after_its_address_is_not_named_twice() -> None:
+    header = table(healthy("db.eu.example.net:5432/shop")).splitlines()[0]
+    assert header == "db.eu.example.net:5432/shop  PostgreSQL 16.4  as monitor"
+
+
+def test_where_a_target_came_from_is_said_unless_it_is_plain_to_see() -> None:
+    told = replace(healthy(), source=source(origin="DATABASE_URL"))
+    assert table(told).splitlines()[0].endswith("as monitor  (from DATABASE_URL)")
 
 
 def test_a_list_of_sessions_ends_with_the_verdict() -> None:
