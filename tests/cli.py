@@ -1,9 +1,12 @@
 """connaudit as its users start it: a process of its own, with its own streams, environment and exit status."""
 
+import atexit
 import fcntl
+import functools
 import json
 import os
 import pty
+import shutil
 import struct
 import subprocess
 import sys
@@ -120,7 +123,8 @@ def environment(env: Environment | None = None, bare: bool = False) -> dict[str,
     return {name: value for name, value in {**together, **(env or {})}.items() if value is not None}
 
 
+@functools.cache
 def _empty_home() -> str:
-    home = Path(tempfile.gettempdir()) / "connaudit-tests-home"
-    home.mkdir(exist_ok=True)
-    return str(home)
+    home = tempfile.mkdtemp(prefix="connaudit-home-")
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
+    return home

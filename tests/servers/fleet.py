@@ -43,9 +43,10 @@ class Fleet:
 
     def __init__(self) -> None:
         sweep()
-        self.top = Path(tempfile.mkdtemp(prefix=PREFIX))
-        self.top.chmod(0o755)  # servers run as another user when we are root
-        self._lock = _locked(self.top)
+        made = Path(tempfile.mkdtemp(prefix=f"new-{PREFIX}"))
+        made.chmod(0o755)  # servers run as another user when we are root
+        self._lock = _locked(made)
+        self.top = made.rename(made.with_name(made.name.removeprefix("new-")))  # now that no sweep can take it
         self._started: list[Running] = []
         self._shared: dict[str, Running] = {}
 
