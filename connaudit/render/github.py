@@ -33,7 +33,7 @@ def _of_outcome(outcome: Outcome, style: Style) -> list[str]:
 
 
 def _verdict(report: Report, style: Style) -> str:
-    hint = "; ".join(words.gap_sentence(gap) for gap in report.gaps)
+    hint = "; ".join(words.gap_sentences(report.gaps))
     return _command(report.status, f"{report.check} {report.source.target}", report.headline, hint or None, style)
 
 

@@ -68,7 +68,7 @@ def _advice(outcome: Outcome) -> list[str]:
     if isinstance(outcome, Failure):
         return [_text(text) for text in (words.failure_sentence(outcome), outcome.error.hint) if text]
     told = [f"{f.status.name} {f.code}: {f.message}" + (f" ({f.hint})" if f.hint else "") for f in outcome.findings]
-    return [_text(text) for text in (told or [outcome.headline]) + [words.gap_sentence(gap) for gap in outcome.gaps]]
+    return [_text(text) for text in (told or [outcome.headline]) + words.gap_sentences(outcome.gaps)]
 
 
 def _text(text: str) -> str:

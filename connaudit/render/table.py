@@ -36,7 +36,7 @@ def _one(target: Audited, style: Style) -> list[Lines]:
     parts = [fold(header, style.width, 2) if style.header else []]
     for outcome in target.outcomes:
         parts.extend(_report(outcome, style) if isinstance(outcome, Report) else [_verdict(outcome, style)])
-    return [*parts, _prose(words.remarks(target.reports), style)]
+    return [*parts, _prose(words.remarks(target.reports, everything=style.verbose), style)]
 
 
 def _report(report: Report, style: Style) -> list[Lines]:
@@ -102,7 +102,11 @@ def _all_advice(run: Run, style: Style) -> Lines:
 
 def _advice(target: Audited, style: Style) -> Lines:
     """Return what was not seen of a target and, on demand, what to do about what was."""
-    sentences = words.remarks(target.reports) if target.status is not Status.OK or style.verbose else []
+    sentences = (
+        words.remarks(target.reports, everything=style.verbose)
+        if target.status is not Status.OK or style.verbose
+        else []
+    )
     if style.verbose:
         sentences += [f"hint: {hint}" for report in target.reports for hint in words.hints(report)]
         failure = target.failure

@@ -67,18 +67,29 @@ def failure_words(failure: Failure) -> str:
     return f"{error.message} ({error.stage})"
 
 
-def gap_sentence(gap: Gap) -> str:
-    """Return what was not seen, why, and what would cure it."""
-    seen = "seen only in part" if gap.partial else "not seen"
-    return f"{seen}: {gap.why}" + (f"; {gap.cure}" if gap.cure else "")
+def gap_sentences(gaps: Iterable[Gap], *, everything: bool = True) -> list[str]:
+    """Return what was not seen and why: gaps of one cure are one sentence, and the cure follows.
+
+    Where the verdict holds in spite of it, the cure, which may be several lines of a server's configuration, is said
+    only to those who want everything.
+    """
+    by_cure: dict[tuple[bool, str | None], list[str]] = {}
+    for gap in gaps:
+        by_cure.setdefault((gap.partial, gap.cure), []).append(gap.why)
+    sentences = []
+    for (partial, cure), reasons in sorted(by_cure.items(), key=lambda item: item[0][0]):
+        seen = "seen only in part" if partial else "not seen"
+        told = f"; to see it: {cure}" if everything or not partial else " (-v says how to see it)"
+        sentences.append(f"{seen}: {'; '.join(dict.fromkeys(reasons))}" + (told if cure else ""))
+    return sentences
 
 
-def remarks(reports: Iterable[Report]) -> list[str]:
+def remarks(reports: Iterable[Report], *, everything: bool = True) -> list[str]:
     """Return gaps and notes of a target, each once."""
     several = list(reports)
-    gaps = [gap_sentence(gap) for report in several for gap in report.gaps]
+    gaps = dict.fromkeys(gap for report in several for gap in report.gaps)
     notes = [f"note: {note}" for report in several for note in report.notes]
-    return list(dict.fromkeys(gaps + notes))
+    return [*gap_sentences(gaps, everything=everything), *dict.fromkeys(notes)]
 
 
 def further_findings(report: Report, *, everything: bool = False) -> list[Finding]:

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from connaudit.render import Style, render
 from connaudit.render.text import cell_width
+from connaudit.render.words import gap_sentences
 from connaudit.report import Column, Outcome, Show, Status, Table, Unit, Value
+from connaudit.snapshot import Fact, Gap
 from tests.render.builders import (
     NASTY,
     PLAIN,
@@ -233,7 +235,7 @@ def test_a_full_server_is_a_finding_not_an_absence() -> None:
 
 
 def test_what_was_not_seen_is_said_with_its_cure() -> None:
-    cure = "not seen: states of other users' sessions are hidden; GRANT pg_monitor TO monitor;"
+    cure = "not seen: states of other users' sessions are hidden; to see it: GRANT pg_monitor TO monitor;"
     assert cure in table(blind())
     assert f"prod-eu: {cure}" in render("table", check(blind()), PLAIN)
 
@@ -255,3 +257,9 @@ def test_text_in_the_first_column_is_no_command_to_a_runner() -> None:
     text = table(report, command="count")
     assert r"\x3a:error::boo" in text
     assert "\n::1" in text
+
+
+def test_what_is_missing_for_one_reason_is_said_in_one_sentence() -> None:
+    gaps = [Gap(Fact.QUERIES, "no texts", "turn it on", True), Gap(Fact.SESSIONS, "no names", "turn it on", True)]
+    assert gap_sentences(gaps) == ["seen only in part: no texts; no names; to see it: turn it on"]
+    assert gap_sentences(gaps, everything=False) == ["seen only in part: no texts; no names (-v says how to see it)"]
