@@ -5,23 +5,25 @@ from dataclasses import dataclass
 
 from connaudit.snapshot import Fact, Session, Snapshot
 
+PREPARED = 0  # the id that stands for prepared transactions, which have no session
+
 
 @dataclass(frozen=True, slots=True)
 class Waits:
     """Who waits behind each blocker; `known` is False where the server does not tell who is in whose way."""
 
-    victims: Mapping[int, frozenset[int]]
+    next_behind: Mapping[int, tuple[int, ...]]  # who waits for whom at once
     known: bool
 
     def behind(self, blocker: int) -> frozenset[int] | None:
         """Return all that wait behind a session, directly or not; None if that is not to be known."""
-        return self.victims.get(blocker, frozenset()) if self.known else None
+        return reached(blocker, self.next_behind) if self.known else None
 
 
 def waits(snapshot: Snapshot) -> Waits:
     """Return the lock waits of a snapshot."""
     told = Fact.LOCKS in snapshot.facts and all(gap.partial for gap in snapshot.gaps_in(frozenset({Fact.LOCKS})))
-    return Waits(victims(edges(snapshot.sessions)), told and blockers_are_known(snapshot.sessions))
+    return Waits(next_behind(edges(snapshot.sessions)), told and blockers_are_known(snapshot.sessions))
 
 
 def edges(sessions: Iterable[Session]) -> dict[int, tuple[int, ...]]:
@@ -29,28 +31,32 @@ def edges(sessions: Iterable[Session]) -> dict[int, tuple[int, ...]]:
     return {s.id: s.wait.blocked_by for s in sessions if s.wait and s.wait.blocked_by}
 
 
-def victims(blocked_by: Mapping[int, tuple[int, ...]]) -> dict[int, frozenset[int]]:
-    """Return for each blocker all that wait behind it, directly or through others, itself never.
+def next_behind(blocked_by: Mapping[int, tuple[int, ...]]) -> dict[int, tuple[int, ...]]:
+    """Return for each blocker those that wait for it at once, in the order of `blocked_by`.
 
-    >>> sorted(victims({2: (1,), 3: (2,)})[1])
-    [2, 3]
+    >>> next_behind({2: (1,), 3: (2, 1)})
+    {1: (2, 3), 2: (3,)}
     """
     behind: dict[int, list[int]] = {}
     for waiter, blockers in blocked_by.items():
         for blocker in set(blockers):
             behind.setdefault(blocker, []).append(waiter)
-    return {blocker: _reached(blocker, behind) for blocker in behind}
+    return {blocker: tuple(waiters) for blocker, waiters in behind.items()}
 
 
-def _reached(start: int, behind: Mapping[int, list[int]]) -> frozenset[int]:
-    seen: set[int] = set()
-    ahead = list(behind.get(start, ()))
+def reached(start: int, behind: Mapping[int, tuple[int, ...]]) -> frozenset[int]:
+    """Return all that wait behind one, directly or through others, itself never.
+
+    >>> sorted(reached(1, {1: (2,), 2: (3, 1)}))
+    [2, 3]
+    """
+    seen = {start}
+    ahead = [start]
     while ahead:
-        waiter = ahead.pop()
-        if waiter != start and waiter not in seen:
-            seen.add(waiter)
-            ahead.extend(behind.get(waiter, ()))
-    return frozenset(seen)
+        new = [waiter for waiter in behind.get(ahead.pop(), ()) if waiter not in seen]
+        seen.update(new)
+        ahead.extend(new)
+    return frozenset(seen - {start})
 
 
 def blockers_are_known(sessions: Iterable[Session]) -> bool:
