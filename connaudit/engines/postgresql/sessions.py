@@ -164,12 +164,10 @@ def _in_transaction(row: SessionRow, state: State | None, lock: LockRow | None) 
     """
     if state in (State.IDLE_IN_TRANSACTION, State.ABORTED):
         return True
-    if lock is not None and lock.in_transaction == b"t":
-        return True
     if state in (State.IDLE, State.STARTING):
         return False
-    if state in (State.ACTIVE, State.FASTPATH):
-        return row.transaction_age is not None
+    if row.transaction_age is not None or (lock is not None and lock.in_transaction == b"t"):
+        return True
     return None if row.is_hidden or state is State.UNTRACKED else False
 
 
