@@ -18,6 +18,10 @@ class Answers:
         """Return the rows of a statement; none if it was not asked, or refused."""
         return self.rows.get(name, [])
 
+    def heard(self, name: str) -> bool:
+        """Return whether a statement was answered or refused."""
+        return name in self.rows or name in self.refused
+
     def told(self, name: str) -> bool:
         """Return whether a statement was answered, be it with no row."""
         return name in self.rows

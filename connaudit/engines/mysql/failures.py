@@ -34,7 +34,7 @@ _SPARE_DOOR = (
 _NO_SLOTS = {
     1040: ("server", "the server is full: too many connections", _SPARE_DOOR),
     1203: ("role", "the account has max_user_connections connections already", "audit as an account of its own"),
-    1226: ("role", "the account has used up what it is granted", "audit as an account of its own"),
+    1226: ("role", "the account has as many connections as it may", "audit as an account of its own"),
 }
 _REFUSED_LOGIN = {
     1129: "run FLUSH HOSTS on the server (TRUNCATE TABLE performance_schema.host_cache), and see what kept failing",

@@ -8,14 +8,15 @@ from connaudit.engines.mysql.statements import MARIADB
 from connaudit.snapshot import Fact, Gap, Session
 
 _ALL_SESSIONS = (Fact.SESSIONS, Fact.STATES, Fact.TRANSACTIONS, Fact.QUERIES, Fact.LOCKS)
-_SWITCH_ON = "performance_schema=ON in the server's configuration, and a restart"
-_SWITCH_ON_MARIADB = (
-    "in the server's configuration, and a restart: performance_schema=ON "
-    "performance-schema-consumer-events-statements-current=ON "
-    "performance-schema-consumer-events-statements-history=ON "
-    "performance-schema-consumer-events-transactions-current=ON "
-    "performance-schema-instrument='transaction=ON' performance-schema-instrument='wait/lock/metadata/sql/mdl=ON'"
-)
+_SWITCH_ON = "set in the [mysqld] section and restart: performance_schema=ON"
+# MariaDB, and MySQL 5.7 for all but statements, have these off even then.
+_ALSO = {
+    "transaction": ", performance-schema-instrument='transaction=ON', "
+    "performance-schema-consumer-events-transactions-current=ON",
+    "statement": ", performance-schema-consumer-events-statements-current=ON, "
+    "performance-schema-consumer-events-statements-history=ON",
+    "wait/lock/metadata/sql/mdl": ", performance-schema-instrument='wait/lock/metadata/sql/mdl=ON'",
+}
 _MDL = "wait/lock/metadata/sql/mdl"
 
 
@@ -30,7 +31,6 @@ class View:
     connected: int | None  # by the server's own counter
     performance_schema: bool
     lost: int  # threads that performance_schema had no room for
-    from_threads: bool  # sessions came from performance_schema, for want of PROCESS
     answers: Answers
 
     @property
@@ -63,12 +63,13 @@ class View:
         """Return the statement that lets the account see all sessions."""
         return f"GRANT PROCESS ON *.* TO {self.account}"
 
-    @property
-    def cure_performance_schema(self) -> str:
-        """Return what makes performance_schema tell."""
+    def cure(self, what: str = "") -> str:
+        """Return what makes performance_schema tell, of transactions or metadata locks for instance."""
         if not self.performance_schema:
-            return _SWITCH_ON_MARIADB if self.product == MARIADB else _SWITCH_ON
-        return f"GRANT SELECT ON performance_schema.* TO {self.account}"
+            return _SWITCH_ON + (_ALSO.get(what, "") if self.product == MARIADB else "")
+        if not self.reads_performance_schema or not what:
+            return f"GRANT SELECT ON performance_schema.* TO {self.account}"
+        return _switches(what)
 
     @property
     def why_no_performance_schema(self) -> str | None:
@@ -87,14 +88,15 @@ def gaps(view: View, sessions: tuple[Session, ...]) -> Iterator[Gap]:
 
 def _all(view: View, sessions: tuple[Session, ...]) -> Iterator[Gap]:
     hidden = (view.connected or 0) - view.seen
-    if view.has_process is False and hidden > 0 and not view.from_threads:
+    blind = view.has_process is False and hidden > 0
+    if blind:
         why = f"only {view.seen} of {view.connected} connections are visible, those of the account itself"
         yield from (Gap(fact, why, view.grant_process) for fact in _ALL_SESSIONS)
     elif view.has_process is None and hidden > 1:
         why = f"only {view.seen} of {view.connected} connections are visible"
         yield from (Gap(fact, why, view.grant_process) for fact in _ALL_SESSIONS)
     yield from _of_applications(view)
-    yield from _of_transactions(view)
+    yield from _of_transactions(view, blind)
     yield from _of_queries(view)
     yield from _of_locks(view, sessions)
     if view.lost:
@@ -106,11 +108,13 @@ def _all(view: View, sessions: tuple[Session, ...]) -> Iterator[Gap]:
 def _of_applications(view: View) -> Iterator[Gap]:
     why = view.why_no_performance_schema
     if why:
-        yield Gap(Fact.SESSIONS, f"no application names: {why}", view.cure_performance_schema, partial=True)
+        yield Gap(Fact.SESSIONS, f"no application names: {why}", view.cure(), partial=True)
 
 
-def _of_transactions(view: View) -> Iterator[Gap]:
+def _of_transactions(view: View, blind: bool) -> Iterator[Gap]:
     refusal = view.answers.refused.get("innodb_trx")
+    if refusal and blind:
+        return  # nobody else's session is visible, and so much is said
     if refusal:
         cure = view.grant_process if refusal.denied else None
         why = "InnoDB's transactions may not be read" if refusal.denied else f"InnoDB's transactions: {refusal}"
@@ -120,9 +124,8 @@ def _of_transactions(view: View) -> Iterator[Gap]:
             yield Gap(Fact.STATES, f"{why}: idle in transaction cannot be told from idle", cure, partial=True)
     elif not view.knows_transactions and not view.lost:
         why = view.why_no_performance_schema or "performance_schema does not watch transactions"
-        cure = view.cure_performance_schema if view.why_no_performance_schema else _switches(view, "transaction")
         message = f"transactions that have neither read nor written are not seen: {why}"
-        yield Gap(Fact.TRANSACTIONS, message, cure, partial=True)
+        yield Gap(Fact.TRANSACTIONS, message, view.cure("transaction"), partial=True)
     xa = view.answers.refused.get("xa")
     if xa:
         cure = f"GRANT XA_RECOVER_ADMIN ON *.* TO {view.account}" if xa.denied else None
@@ -132,16 +135,9 @@ def _of_transactions(view: View) -> Iterator[Gap]:
 def _of_queries(view: View) -> Iterator[Gap]:
     why = view.why_no_performance_schema
     if not why and view.answers.told("capabilities") and not view.on("events_statements_current"):
-        yield Gap(
-            Fact.QUERIES,
-            "no last statements of idle sessions: performance_schema does not watch statements",
-            _switches(view, "statement"),
-            partial=True,
-        )
-    elif why:
-        yield Gap(
-            Fact.QUERIES, f"no last statements of idle sessions: {why}", view.cure_performance_schema, partial=True
-        )
+        why = "performance_schema does not watch statements"
+    if why:
+        yield Gap(Fact.QUERIES, f"no last statements of idle sessions: {why}", view.cure("statement"), partial=True)
 
 
 def _of_locks(view: View, sessions: tuple[Session, ...]) -> Iterator[Gap]:
@@ -151,16 +147,15 @@ def _of_locks(view: View, sessions: tuple[Session, ...]) -> Iterator[Gap]:
         refusal = view.answers.refused.get("row_locks")
         why = view.why_no_performance_schema if view.product != MARIADB else None
         why = why or (str(refusal) if refusal else "the server does not tell whose lock it is")
-        cure = view.grant_process if view.product == MARIADB and refusal else view.cure_performance_schema
+        cure = view.grant_process if view.product == MARIADB and refusal else view.cure()
         nobody = not unknown
         yield Gap(Fact.LOCKS, f"who blocks whom on rows is not told: {why}", cure, partial=nobody)
     if any(wait.lock != "record" for wait in unknown):
         why = view.why_no_performance_schema or "performance_schema does not watch metadata locks"
-        cure = view.cure_performance_schema if view.why_no_performance_schema else _switches(view, _MDL)
-        yield Gap(Fact.LOCKS, f"who blocks whom on metadata is not told: {why}", cure)
+        yield Gap(Fact.LOCKS, f"who blocks whom on metadata is not told: {why}", view.cure(_MDL))
 
 
-def _switches(view: View, what: str) -> str:
+def _switches(what: str) -> str:
     """Return the statements that switch an instrument on; what began before stays unseen."""
     instrument = "statement/%" if what == "statement" else what
     consumer = {

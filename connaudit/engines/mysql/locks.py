@@ -64,8 +64,8 @@ def lock_waited_for(state: str | None) -> str | None:
 def row_waits(answers: Answers, opened: Mapping[int, Open]) -> dict[int, Wait]:
     """Return for each session that waits for a row what it waits for, and for whom if that is told."""
     by_trx: dict[str, list[int]] = {}
-    for session, open_one in opened.items():
-        by_trx.setdefault(open_one.trx or "", []).append(session)
+    for row in answers.of("innodb_trx"):
+        by_trx.setdefault(text(row["trx_id"]) or "", []).append(whole(row["id"]) or 0)
     edges: dict[int, list[tuple[int, ...] | None]] = {}
     details: dict[int, Row] = {}
     for row in answers.of("row_locks"):
@@ -77,15 +77,18 @@ def row_waits(answers: Answers, opened: Mapping[int, Open]) -> dict[int, Wait]:
 
 
 def _blocker(row: Row, by_trx: Mapping[str, list[int]], opened: Mapping[int, Open]) -> tuple[int, ...] | None:
-    """Return the session in the way, 0 for a prepared transaction; None where several have the number that is told."""
-    if "blocker" in row:
-        return (whole(row["blocker"]) or 0,)
+    """Return the session in the way, 0 for a prepared transaction; None where that is not to be known."""
     trx = text(row["blocker_trx"]) or ""
     suspects = by_trx.get(trx, [])
     if trx == "0":  # read-only ones of MariaDB share it
-        suspects = [session for session in suspects if opened[session].transaction.rows_locked]
-        return tuple(suspects) if len(suspects) == 1 else None
-    return tuple(suspects) or (0,)
+        suspects = [s for s in suspects if s in opened and opened[s].transaction.rows_locked]
+    if len(suspects) == 1:
+        return tuple(suspects)
+    blocker = whole(row.get("blocker"))
+    if blocker is None:
+        return None
+    # MySQL names any thread at all for a prepared transaction, often the one that waits for it.
+    return (0,) if blocker == whole(row["waiter"]) else (blocker,)
 
 
 def _row_wait(

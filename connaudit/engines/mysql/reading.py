@@ -89,9 +89,8 @@ def read(wire: Wire, target: Target, host: Host, facts: frozenset[Fact], attempt
         told = _asked(wire, actual, version, facts, attempt)  # a pooler greeted in its own name
     reading = Read(target, host, facts, actual, version, told)
     found = _sessions(reading)
-    second = list(_second(reading, found))
-    if second:
-        ask(wire, second, Bounds(actual, attempt.remaining()), told, _puzzling(found))
+    while more := [s for s in _more(reading, found) if not told.heard(s.name)]:
+        ask(wire, more, Bounds(actual, attempt.remaining()), told, _puzzling(found))
         found = _sessions(reading)
     return _snapshot(reading, found, wire, attempt)
 
@@ -128,8 +127,8 @@ def identity(told: str) -> tuple[str, tuple[int, ...]]:
     return product, version
 
 
-def _second(reading: Read, found: tuple[Session, ...]) -> Iterator[sql.Statement]:
-    """Yield what is worth a second round trip, after what the first one told."""
+def _more(reading: Read, found: tuple[Session, ...]) -> Iterator[sql.Statement]:
+    """Yield what is worth another round trip, after what was told so far."""
     answers, facts = reading.answers, reading.facts
     if "innodb_trx" in answers.refused and answers.told("capabilities"):
         yield sql.THREADS
@@ -216,7 +215,6 @@ def _view(reading: Read, found: tuple[Session, ...]) -> gaps.View:
         connected=reading.counter("Threads_connected"),
         performance_schema=reading.head["performance_schema"] == b"1",
         lost=reading.counter("Performance_schema_thread_instances_lost") or 0,
-        from_threads=reading.answers.told("threads"),
         answers=reading.answers,
     )
 

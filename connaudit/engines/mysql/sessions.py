@@ -103,7 +103,7 @@ def address(host: str | None) -> tuple[str | None, int | None]:
         return None, None
     name, _, port = host.rpartition(":")
     if name and port.isdigit():
-        return name.strip("[]"), int(port)
+        return name.strip("[]"), int(port) or None
     return ("local" if host == "localhost" else host), None
 
 

@@ -149,7 +149,8 @@ where t.processlist_id is not null""",
 THREADS = Statement(
     "threads",
     """select /*+ max_execution_time(%(ms)s) */
-  processlist_id as id, processlist_user as user, processlist_host as host, processlist_db as db,
+  processlist_id as id, processlist_user as user,
+  if(connection_type = 'Socket', 'localhost', concat(processlist_host, ':0')) as host, processlist_db as db,
   processlist_command as command, processlist_time as time, processlist_state as state,
   left(processlist_info, 801) as info
 from performance_schema.threads

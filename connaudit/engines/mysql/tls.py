@@ -36,6 +36,11 @@ def mode(target: Target, over_socket: bool) -> str:
     return given or PREFERRED
 
 
+_OTHER_CA = "name the CA that signed it with ssl-ca, or accept any certificate with ssl-mode=REQUIRED"
+_OTHER_NAME = "connect by the name in the certificate, or accept any name with ssl-mode=VERIFY_CA"
+_MISMATCHES = (62, 64)  # OpenSSL's codes for another host name, another address
+
+
 class Gate:
     """What a connection takes for its SSL context: wraps its socket, and says what went wrong in our words."""
 
@@ -65,7 +70,7 @@ class Gate:
             return self._attempt.timed_out()
         if isinstance(error, ssl.SSLCertVerificationError):
             why = error.verify_message or "it cannot be verified"
-            hint = "name the CA that signed it with ssl-ca, or accept any certificate with ssl-mode=REQUIRED"
+            hint = _OTHER_NAME if error.verify_code in _MISMATCHES else _OTHER_CA
             return TlsFailed(f"the certificate of {host} is not to be trusted: {why}", stage="tls", hint=hint)
         if isinstance(error, ssl.SSLError):
             why = (error.reason or str(error)).replace("_", " ").lower()
@@ -113,5 +118,7 @@ def _identify(made: ssl.SSLContext, cert: str | None, key: str | None) -> None:
 
 
 def _unusable(option: str, path: str | None, error: OSError | ValueError) -> TlsFailed:
-    why = error.strerror if isinstance(error, OSError) and error.strerror else "it holds nothing that can be used"
+    # An SSLError is an OSError too; its text is OpenSSL's place in OpenSSL's source.
+    told = None if isinstance(error, ssl.SSLError | ValueError) else error.strerror
+    why = told or "it holds nothing that can be used"
     return TlsFailed(f"{option} {path}: {why}", stage="tls")

@@ -18,7 +18,6 @@ class Open:
     transaction: Transaction
     event: int | None = None  # performance_schema's
     begun_by: int | None = None  # the statement event that it is nested in, if autocommit is off
-    trx: str | None = None  # InnoDB's number; 0 for many read-only ones
     waits: bool = False
     wait_age: float | None = None
     running: bool = False  # a statement runs in it
@@ -51,7 +50,6 @@ def _innodb(row: Row) -> Open:
             isolation=isolation,
             rolling_back=state == "ROLLING BACK",
         ),
-        trx=text(row["trx_id"]),
         waits=state == "LOCK WAIT",
         wait_age=age(row["wait_age"]),
         running=running,

@@ -74,6 +74,7 @@ class Wire(Connection):
             defer_connect=True,
         )
         self._attempt = attempt
+        self._secure = host.is_socket  # PyMySQL would know only if it had dialled itself
         self._ask_for_tls(tls.mode(target, host.is_socket), target)
 
     def _ask_for_tls(self, mode: str, target: Target) -> None:
@@ -206,7 +207,7 @@ def _await_greeting(sock: socket.socket, patience: float, attempt: Attempt) -> N
     try:
         begun = sock.recv(5, socket.MSG_PEEK)
     except TimeoutError:
-        _ask_whether_postgresql(sock, attempt)
+        _ask_whether_postgresql(sock, patience * _LAST_PART)
         raise
     if not begun:
         raise ConnectionResetError(0, "it closes the connection at once")
@@ -214,8 +215,8 @@ def _await_greeting(sock: socket.socket, patience: float, attempt: Attempt) -> N
         raise NotUnderstood("what answers there is neither MySQL nor MariaDB", stage="login")
 
 
-def _ask_whether_postgresql(sock: socket.socket, attempt: Attempt) -> None:
-    sock.settimeout(attempt.remaining() * _LAST_PART)
+def _ask_whether_postgresql(sock: socket.socket, patience: float) -> None:
+    sock.settimeout(patience)
     sock.sendall(_POSTGRESQL_SSL_REQUEST)
     if sock.recv(5, socket.MSG_PEEK) in (b"S", b"N"):
         hint = "audit it as postgresql://"
