@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.servers import Role, Running
+
 PROGRAM = Path(sys.executable).with_name("connaudit")
 PATIENCE = 60.0  # seconds; far more than any run may take
 
@@ -50,6 +52,11 @@ def connaudit(
     """
     process = begin(*words, env=env, cwd=cwd, bare=bare)
     return finish(process, stdin)
+
+
+def audit(command: str, server: Running, *words: str, role: Role | None = None) -> Result:
+    """Run one command on a server, as the monitoring role unless given; its password stands in no argument."""
+    return connaudit(command, "env:AUDITED", *words, env={"AUDITED": server.url(role)})
 
 
 def begin(

@@ -38,6 +38,7 @@ CHOSEN = pytest.StashKey[list[Description]]()
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "servers: asks for a real database server")
+    config.addinivalue_line("markers", "kinds(*names): is about servers of these kinds; is not made for others")
     set_hypothesis_home_dir(Path(sys.prefix) / "hypothesis")  # and nothing into the tree
     try:
         config.stash[CHOSEN] = chosen(config.getoption("--servers"))
@@ -64,6 +65,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out, and count as deselected, the tests whose kind of server was not chosen."""
+    items[:] = [item for item in items if _makes_sense(item)]
     absent = {name for name in FAMILIES | ONE if not serving(config, name)}
     out = []
     for item in items:
@@ -75,6 +77,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if out:
         config.hook.pytest_deselected(items=out)
         items[:] = [item for item in items if item not in out]
+
+
+def _makes_sense(item: pytest.Item) -> bool:
+    """Whether a test is about the kind of server that it was made for."""
+    marker = item.get_closest_marker("kinds")
+    if marker is None or not isinstance(item, pytest.Function) or not hasattr(item, "callspec"):
+        return True
+    return any(isinstance(one, Description) and one.kind in marker.args for one in item.callspec.params.values())
 
 
 @pytest.fixture(scope="session")

@@ -41,7 +41,8 @@ class Running:
     """A server that runs.
 
     Every one has the database `shop` and three roles beside the superuser: `app` owns the database, `monitor` may see
-    everything (pg_monitor; PROCESS and SELECT on performance_schema), `plain` was granted nothing.
+    everything (pg_monitor; PROCESS and SELECT on performance_schema), `plain` was granted nothing. Where no database
+    is named, sessions are in `shop`, but for those that MySQL lets into none.
     """
 
     description: Description
@@ -96,20 +97,28 @@ class Running:
         """Return `app`, `monitor`, `plain` or `superuser`."""
         return {"app": self.app, "monitor": self.monitor, "plain": self.plain, "superuser": self.superuser}[name]
 
-    def url(self, role: Role | None = None, database: str = DATABASE, *, port: int | None = None, **query: str) -> str:
+    def url(
+        self, role: Role | None = None, database: str | None = None, *, port: int | None = None, **query: str
+    ) -> str:
         """Return a URL with the password in it: for the monitoring role, unless another is given.
 
         `query` are the options in it; MySQL's are written with hyphens, `ssl_mode` as `ssl-mode`.
         """
         role = role or self.monitor
+        path = self._database(role) if database is None else database
         who = f"{quote(role.name, safe='')}:{quote(role.password, safe='')}"
         named = {name if self.is_postgres else name.replace("_", "-"): value for name, value in query.items()}
         more = f"?{urlencode(named)}" if query else ""
-        return f"{self.engine}://{who}@{self.host}:{port or self.port}/{database}{more}"
+        return f"{self.engine}://{who}@{self.host}:{port or self.port}/{path}{more}"
 
-    def connect(self, role: Role | None = None, database: str = DATABASE, **keywords: Any) -> Client:
+    def _database(self, role: Role) -> str:
+        """Return where a role goes: to `shop`, or to none where it may enter none."""
+        return "" if not self.is_postgres and role in (self.monitor, self.plain) else DATABASE
+
+    def connect(self, role: Role | None = None, database: str | None = None, **keywords: Any) -> Client:
         """Open a session of a role (the superuser, unless given); `keywords` go to the driver."""
         role = role or self.superuser
+        database = self._database(role) if database is None else database
         common: dict[str, Any] = {"host": self.host, "port": self.port, "user": role.name, "password": role.password}
         if self.is_postgres:
             return Client(
