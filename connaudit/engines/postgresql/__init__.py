@@ -28,13 +28,13 @@ def take(targets: Sequence[Target], facts: frozenset[Fact], budget: Budget) -> I
         while waiting or loop.is_busy:
             while waiting and loop.wanted < jobs:
                 index, target = waiting.popleft()
-                loop.start(index, visit(target, facts, _caller(loop, budget)))
+                loop.start(index, visit(target, facts, _caller(loop, budget, target)))
             yield from loop.turn()
 
 
-def _caller(loop: Loop, budget: Budget) -> Caller:
+def _caller(loop: Loop, budget: Budget, target: Target) -> Caller:
     began = time.monotonic()
-    return Caller(loop.names.look_up, loop.leave, began, min(began + budget.timeout, budget.deadline))
+    return Caller(loop.names.look_up, loop.leave, began, min(began + budget.seconds(target), budget.deadline))
 
 
 def _files() -> int:

@@ -72,8 +72,12 @@ _RULES = (
     _rule(r"root certificate file .* does not exist", _of(TlsFailed), "give sslrootcert, or sslrootcert=system"),
     _rule(r"certificate verify failed|server certificate|unable to verify", _of(TlsFailed), "check sslrootcert"),
     _rule(r"private key|certificate file|sslmode|sslcert|sslkey|sslrootcert", _of(TlsFailed)),
-    _rule(r"no encryption", _of(TlsFailed), "pg_hba.conf lets this role in with TLS only: use sslmode=require"),
     # Let in or not.
+    _rule(
+        r"pg_hba\.conf.*no encryption",
+        _of(LoginRefused),
+        "pg_hba.conf has no line for this address, role and database without TLS: add one, or use sslmode=require",
+    ),
     _rule(r"pg_hba\.conf", _of(LoginRefused), "add a line for this address, role and database to pg_hba.conf"),
     _rule(r"no password supplied", _of(LoginRefused), "give a password: .pgpass, PGPASSWORD or a password file"),
     _rule(r"password authentication failed|SASL authentication failed|authentication failed", _of(LoginRefused)),

@@ -2,6 +2,7 @@
 
 import codecs
 import re
+from functools import cache
 
 # PostgreSQL's names where Python's own rules for names do not lead to the same codec.
 # SQL_ASCII says that nobody knows; UTF-8 is the best guess. EUC_TW and MULE_INTERNAL have no codec in Python.
@@ -30,6 +31,7 @@ _CODECS = {
 _ESCAPED = re.compile(rb"\\(\\|[0-7]{3})")
 
 
+@cache
 def codec_of(encoding: str) -> codecs.CodecInfo:
     """Return Python's codec for a server encoding; UTF-8 for one that it does not know.
 

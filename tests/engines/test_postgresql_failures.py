@@ -1,0 +1,282 @@
+"""Why a PostgreSQL server could not be audited: real servers, real faults, one line without secrets."""
+
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+
+import pytest
+
+from connaudit.engines.postgresql.failures import of_connect
+from connaudit.errors import (
+    LoginRefused,
+    NameUnknown,
+    NoDatabase,
+    NoSlotsLeft,
+    NotUnderstood,
+    QueryFailed,
+    Refused,
+    TargetError,
+    TimedOut,
+    TlsFailed,
+)
+from connaudit.snapshot import Fact, Snapshot
+from connaudit.targets import Host, Secret, Target
+from tests.conftest import Start
+from tests.engines.postgresql import failure, snapshot, take_all, target
+from tests.faults import Act, Fault, Proxy, Stage, refused_port
+from tests.servers import Role, Running
+
+HERE = "127.0.0.1"
+
+
+def test_nobody_listens(postgres: Running) -> None:
+    with refused_port() as port:
+        error = failure(target(postgres, hosts=(Host(HERE, port),)))
+    assert isinstance(error, Refused)
+    assert (error.kind, error.stage, str(error)) == ("refused", "tcp", "Connection refused")
+
+
+def test_no_such_socket(postgres: Running) -> None:
+    assert isinstance(failure(target(postgres, hosts=(Host("/nowhere", 5432),))), Refused)
+
+
+def test_a_socket_may_be_named_by_its_file(postgres: Running) -> None:
+    hosts = (Host(f"{postgres.socket}/.s.PGSQL.{postgres.port}"),)
+    address = snapshot(target(postgres, postgres.superuser, hosts=hosts)).address
+    assert (address.host, address.port) == (postgres.socket, None)
+
+
+def test_a_name_without_address(postgres: Running) -> None:
+    error = failure(target(postgres, hosts=(Host("nowhere.invalid", 5432),)))
+    assert isinstance(error, NameUnknown)
+    assert error.stage == "dns"
+    assert "nowhere.invalid" in str(error)
+
+
+def test_one_name_of_two_is_enough(postgres: Running) -> None:
+    hosts = (Host("nowhere.invalid", 5432), Host("localhost", postgres.port))
+    assert snapshot(target(postgres, hosts=hosts)).address.host == "localhost"
+
+
+def test_a_wrong_password(postgres_any: Running) -> None:
+    error = failure(target(postgres_any, password=Secret("hush-hush")))
+    assert isinstance(error, LoginRefused)
+    assert error.stage == "login"
+    assert "hush-hush" not in f"{error}{error.hint}{error!r}"
+
+
+def test_no_password_at_all(postgres: Running) -> None:
+    error = failure(target(postgres, password=None, options=(("passfile", "/dev/null/none"),)))
+    assert isinstance(error, LoginRefused)
+    assert str(error) == "no password supplied"
+
+
+def test_no_such_database(postgres_any: Running) -> None:
+    assert isinstance(failure(target(postgres_any, database="nil")), NoDatabase)
+
+
+def test_tls_demanded_of_a_server_without(postgres: Running) -> None:
+    error = failure(target(postgres, options=(("sslmode", "require"),)))
+    assert isinstance(error, TlsFailed)
+    assert error.stage == "tls"
+
+
+def test_another_role_of_the_server_was_wanted(postgres: Running) -> None:
+    error = failure(target(postgres, options=(("target_session_attrs", "standby"),)))
+    assert isinstance(error, Refused)
+    assert error.hint is not None
+    assert "target_session_attrs" in error.hint
+
+
+def test_an_option_that_libpq_does_not_know_tells_no_secret(postgres: Running) -> None:
+    error = failure(target(postgres, options=(("novelty", Secret("hush-hush")),)))
+    assert isinstance(error, NotUnderstood)
+    assert "hush-hush" not in str(error)
+
+
+def test_another_kind_of_server(mariadb: Running) -> None:
+    error = failure(target(mariadb, hosts=(Host(HERE, mariadb.port),)))
+    assert isinstance(error, NotUnderstood)
+
+
+def test_an_older_server_than_we_know(unsupported: Running) -> None:
+    if not unsupported.is_postgres:
+        return
+    error = failure(target(unsupported))
+    assert isinstance(error, NotUnderstood)
+    assert f"PostgreSQL {unsupported.version[0]}." in str(error)
+    assert "12 or newer" in str(error)
+
+
+@pytest.fixture
+def deaf() -> Iterator[int]:
+    """A port whose kernel accepts and behind which nobody ever speaks."""
+    with socket.create_server((HERE, 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+def test_a_deaf_server_costs_the_timeout_and_no_more(postgres: Running, deaf: int) -> None:
+    began = time.monotonic()
+    error = failure(target(postgres, hosts=(Host(HERE, deaf),)), timeout=0.5)
+    assert isinstance(error, TimedOut)
+    assert str(error) == "timed out after 0.5s during tls"
+    assert time.monotonic() - began < 0.8
+
+
+def test_a_deaf_host_does_not_hide_the_next_one(postgres: Running, deaf: int) -> None:
+    one = target(postgres, hosts=(Host(HERE, deaf), Host(HERE, postgres.port)))
+    (outcome,) = take_all([one], timeout=2)
+    assert isinstance(outcome, Snapshot)
+    assert outcome.address.port == postgres.port
+
+
+def test_a_stopped_server_times_out_in_the_query(postgres: Running) -> None:
+    with Proxy(postgres, Fault(Act.HANG, Stage.QUERY)) as proxy:
+        error = failure(target(postgres, hosts=(Host(HERE, proxy.port),)), timeout=0.6)
+    assert isinstance(error, TimedOut)
+    assert error.stage == "query"
+
+
+@pytest.mark.parametrize("stage", [Stage.GREETING, Stage.QUERY])
+def test_a_connection_cut_in_the_middle(postgres: Running, stage: Stage) -> None:
+    with Proxy(postgres, Fault(Act.CUT, stage, 40)) as proxy:
+        error = failure(target(postgres, hosts=(Host(HERE, proxy.port),)))
+    assert isinstance(error, Refused if stage is Stage.GREETING else QueryFailed), repr(error)
+
+
+def test_a_slow_drip_is_bounded_too(postgres: Running) -> None:
+    with Proxy(postgres, Fault(Act.DRIP)) as proxy:
+        error = failure(target(postgres, hosts=(Host(HERE, proxy.port),)), timeout=1.3)
+    assert isinstance(error, TimedOut)
+
+
+def test_a_full_server_says_for_whom_it_is_full(postgres_any: Running, start: Start) -> None:
+    own = start(postgres_any, max_connections=12, superuser_reserved_connections=2, max_wal_senders=3)
+    with ExitStack() as stack:
+        for _ in range(10):
+            stack.enter_context(own.session(own.superuser))
+        error = failure(target(own))
+        assert isinstance(error, NoSlotsLeft)
+        assert (error.limit, error.kind, error.stage) == ("server", "too_many_connections", "login")
+        assert "reserved" in str(error)
+        assert error.hint is not None
+        assert "superusers can" in error.hint
+        for _ in range(2):
+            stack.enter_context(own.session(own.superuser))
+        error = failure(target(own, own.superuser))
+        assert isinstance(error, NoSlotsLeft)
+        assert "too many clients already" in str(error)
+
+
+@pytest.mark.parametrize("scope", ["role", "database"])
+def test_a_role_or_database_that_is_full(postgres_any: Running, scope: str) -> None:
+    postgres_any.ask("create role crowded login password 'c' connection limit 1")
+    postgres_any.ask("create database narrow connection limit 1")
+    crowded = Role("crowded", "c")
+    try:
+        role, database = (crowded, "shop") if scope == "role" else (postgres_any.app, "narrow")
+        with postgres_any.session(role, database=database):
+            error = failure(target(postgres_any, role, database))
+    finally:
+        postgres_any.ask("drop role crowded")
+        postgres_any.ask("drop database narrow")
+    assert isinstance(error, NoSlotsLeft)
+    assert error.limit == scope
+
+
+def test_a_locked_pg_authid_hangs_logins_and_the_hint_says_so(postgres: Running) -> None:
+    with postgres.session(postgres.superuser) as holder:
+        holder.do("begin")
+        holder.do("lock table pg_authid in access exclusive mode")
+        error = failure(target(postgres), timeout=1)
+        holder.do("rollback")
+    assert isinstance(error, TimedOut)
+    assert error.stage == "login"
+    assert error.hint is not None
+    assert "pg_authid" in error.hint
+
+
+def test_a_locked_catalogue_costs_names_and_not_the_audit(pooler: Running) -> None:
+    behind = pooler.backend
+    assert behind is not None
+    one = target(pooler, pooler.superuser)
+    snapshot(one)  # from now on the pooler keeps a connection to the server, which needs no login any more
+    with behind.session(behind.superuser) as holder:
+        holder.do("begin")
+        holder.do("lock table pg_authid in access exclusive mode")
+        taken = snapshot(one)
+        holder.do("rollback")
+    assert holder.id in {s.id for s in taken.clients}
+    assert "oid 10" in {s.user for s in taken.clients}
+    assert [gap.why for gap in taken.gaps if gap.fact is Fact.SESSIONS and "locked" in gap.why]
+
+
+def test_a_pooler_is_told_from_a_server_and_keeps_nothing_of_ours(pooler: Running) -> None:
+    taken = snapshot(target(pooler))
+    assert taken.server.via_pooler
+    assert "pooler" in taken.notes[0]
+    (ourselves,) = (s for s in taken.sessions if s.is_self)
+    assert ourselves.application == "connaudit"
+    with pooler.session(pooler.monitor) as next_one:
+        for name, value in (("statement_timeout", "0"), ("lock_timeout", "0"), ("search_path", '"$user", public')):
+            assert next_one.do(f"show {name}") == [(value,)]
+
+
+def test_the_console_of_a_pooler_is_no_server(pooler: Running) -> None:
+    error = failure(target(pooler, pooler.superuser, "pgbouncer"))
+    assert isinstance(error, NotUnderstood)
+    assert "console of PgBouncer" in str(error)
+
+
+def test_a_full_pooler(pooler: Running, start: Start) -> None:
+    own = start(pooler, max_client_conn=2)
+    with ExitStack() as stack:
+        for _ in range(2):
+            stack.enter_context(own.session(own.app))
+        error = failure(target(own))
+    assert isinstance(error, NoSlotsLeft)
+    assert error.limit == "pooler"
+
+
+PLACE = 'connection to server at "db" (10.0.0.1), port 5432 failed: '
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ('FATAL:  no pg_hba.conf entry for host "10.0.0.9", user "u", database "d", no encryption', LoginRefused),
+        (
+            "FATAL:  no existe una línea en pg_hba.conf para «10.0.0.9», usuario «u», base «d», sin cifrado",
+            LoginRefused,
+        ),
+        ("FATAL:  the database system is starting up", Refused),
+        ("FATAL:  the database system is shutting down", Refused),
+        ("No route to host", Refused),
+        ("SSL error: certificate verify failed", TlsFailed),
+        ('server certificate for "a" does not match host name "db"', TlsFailed),
+        ('FATAL:  permission denied for database "d"', NoDatabase),
+        ("FATAL:  Verbleibende Verbindungen sind für Rollen mit SUPERUSER reserviert", NoSlotsLeft),
+        ("FATAL:  remaining connection slots are reserved for non-replication superuser, rds_reserved", NoSlotsLeft),
+        ("FATAL:  query_wait_timeout", NoSlotsLeft),
+    ],
+)
+def test_sentences_that_no_server_here_says(text: str, kind: type[TargetError]) -> None:
+    error = of_connect(PLACE + text, "login", Target("t", "postgresql", (Host("db", 5432),)))
+    assert isinstance(error, kind)
+    assert "connection to server" not in str(error)
+    assert "FATAL" not in str(error)
+
+
+def test_of_several_hosts_the_decisive_one_counts() -> None:
+    lines = ["Connection refused\n\tIs the server running on that host?", "FATAL:  sorry, too many clients already"]
+    error = of_connect(
+        "\n".join(PLACE + line for line in lines), "login", Target("t", "postgresql", (Host("db", 5432),))
+    )
+    assert isinstance(error, NoSlotsLeft)
+
+
+def test_a_password_in_the_options_is_masked() -> None:
+    one = replace(Target("t", "postgresql", (Host("db"),)), options=(("sslpassword", Secret("hush")),))
+    assert "hush" not in str(of_connect('invalid option value: "hush"', "tcp", one))
