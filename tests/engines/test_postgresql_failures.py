@@ -5,6 +5,8 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -23,6 +25,7 @@ from connaudit.errors import (
 )
 from connaudit.snapshot import Fact, Snapshot
 from connaudit.targets import Host, Secret, Target
+from tests.certificates import Authority
 from tests.conftest import Start
 from tests.engines.postgresql import failure, snapshot, take_all, target
 from tests.faults import Act, Fault, Proxy, Stage, refused_port
@@ -81,6 +84,32 @@ def test_tls_demanded_of_a_server_without(postgres: Running) -> None:
     error = failure(target(postgres, options=(("sslmode", "require"),)))
     assert isinstance(error, TlsFailed)
     assert error.stage == "tls"
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A directory that a server of another user may read."""
+    with TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+def test_a_certificate_is_checked_as_far_as_it_was_asked(postgres: Running, start: Start, place: Path) -> None:
+    trusted, other = Authority(place, "trusted"), Authority(place, "other")
+    certificate, key = trusted.issue("localhost")
+    own = start(postgres, ssl="on", ssl_cert_file=str(certificate), ssl_key_file=str(key))
+
+    def encrypted(host: str, mode: str, root: Authority) -> Target:
+        options = (("sslmode", mode), ("sslrootcert", str(root.certificate)))
+        return target(own, hosts=(Host(host, own.port),), options=options)
+
+    taken = snapshot(encrypted("localhost", "verify-full", trusted))
+    assert taken.server.tls
+    assert [s.encrypted for s in taken.sessions if s.is_self] == [True]
+    for wrong in (encrypted("localhost", "verify-ca", other), encrypted(HERE, "verify-full", trusted)):
+        error = failure(wrong)
+        assert isinstance(error, TlsFailed)
+        assert error.stage == "tls"
 
 
 def test_another_role_of_the_server_was_wanted(postgres: Running) -> None:

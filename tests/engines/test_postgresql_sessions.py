@@ -8,6 +8,8 @@ from contextlib import suppress
 import psycopg
 import pytest
 
+from connaudit.engines.postgresql.rows import WaiterRow
+from connaudit.engines.postgresql.sessions import waits
 from connaudit.engines.postgresql.statements import SESSIONS
 from connaudit.snapshot import Fact, Kind, Snapshot, State
 from tests.engines.postgresql import ALL, session, snapshot, target
@@ -334,3 +336,11 @@ def test_logins_that_hang_are_counted_where_the_server_shows_them(postgres_any: 
 def test_every_variant_of_the_sessions_statement_is_chosen(postgres_any: Running) -> None:
     assert set(SESSIONS) == {12, 13, 14}
     assert take(postgres_any).facts == ALL
+
+
+def test_behind_the_first_of_a_long_queue_all_wait_for_the_same() -> None:
+    def row(pid: bytes, blocked_by: bytes | None) -> WaiterRow:
+        return WaiterRow(pid, b"tuple", b"ExclusiveLock", b"7", None, None, blocked_by)
+
+    found = waits([row(b"8", None), row(b"7", b"5 0 5"), row(b"9", None)], {b"9": b"6"}, "UTF8")
+    assert {pid: wait.blocked_by for pid, wait in found.items()} == {b"8": (5, 0), b"7": (5, 0), b"6": (5, 0)}
