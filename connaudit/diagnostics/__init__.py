@@ -16,7 +16,10 @@ from connaudit.snapshot import Fact, Snapshot
 from connaudit.thresholds import Metric
 
 # In the order in which `check` asks them. The name is the command; the module has underscores for hyphens.
-NAMES = ("count", "idle-tx", "long-queries")
+NAMES = ("count", "idle-tx", "long-queries", "blocking")
+
+# Answered by commands of their own, and never by `check`.
+APART = ("reach",)
 
 
 class Run(Protocol):
@@ -48,7 +51,7 @@ class Diagnostic:
 
 def diagnostic(name: str) -> Diagnostic:
     """Return the diagnostic of that name; KeyError if there is none."""
-    if name not in NAMES:
+    if name not in (*NAMES, *APART):
         raise KeyError(name)
     module = import_module(f"connaudit.diagnostics.{name.replace('-', '_')}")
     return Diagnostic(

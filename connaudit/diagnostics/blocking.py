@@ -14,7 +14,7 @@ from typing import Any
 from connaudit import options as opt
 from connaudit.diagnostics.forest import Branch, Head, Tree, forest
 from connaudit.diagnostics.judging import Judgement, Limits, composed, judge, limits
-from connaudit.diagnostics.remedies import cancel, ending_prepared, releasing
+from connaudit.diagnostics.remedies import cancel, ending_prepared, lasting, releasing
 from connaudit.diagnostics.sessions import shown_sql
 from connaudit.diagnostics.source import source
 from connaudit.diagnostics.waits import PREPARED
@@ -374,22 +374,34 @@ def _who(id: int, scene: Scene) -> str:
 
 
 def _hint(group: Sequence[Tree], scene: Scene) -> str | None:
-    """Return what ends the wait: at the root, or else at the head of the queue."""
+    """Return what ends the wait at its root, what opens the queue behind it, and what keeps it from coming back."""
     first = group[0]
     if first.head is Head.CYCLE:
         return "a deadlock: the server ends one of them by itself, and that client must repeat its transaction"
-    if first.head is not Head.ROOT:
+    if first.head is Head.CANDIDATES:
+        return _guess(first.tops, scene)
+    if first.head is Head.ALONE:
         return None
     root = first.tops[0]
     session = scene.sessions.get(root)
     if root == PREPARED:
-        way = ending_prepared(scene.snapshot.prepared)
+        ways: list[str | None] = [ending_prepared(scene.snapshot.prepared)]
     elif session is None:
-        way = f"{root} has ended meanwhile: look again"
+        ways = [f"{root} has ended meanwhile: look again"]
     else:
-        way = releasing(session, scene.snapshot)
-    gate = _gate(first, scene)
-    return f"{way}; {gate}" if gate else way
+        ways = [releasing(session, scene.snapshot.server), lasting(session, scene.snapshot)]
+    return "; ".join(way for way in (ways[0], _gate(first, scene), *ways[1:]) if way)
+
+
+def _guess(candidates: Sequence[int], scene: Scene) -> str | None:
+    """Return the likeliest of the candidates, called a guess: the one whose transaction is the oldest."""
+    ages = {s.id: s.transaction.age or 0.0 for s in map(scene.sessions.get, candidates) if s and s.transaction}
+    if not ages:
+        return None
+    oldest = max(ages, key=lambda candidate: ages[candidate])
+    which = "the only one" if len(candidates) == 1 else "the oldest of them"
+    way = releasing(scene.sessions[oldest], scene.snapshot.server)
+    return f"a guess, by its transaction, {which}: {oldest}; if so, {way}"
 
 
 def _gate(tree: Tree, scene: Scene) -> str | None:

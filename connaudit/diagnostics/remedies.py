@@ -1,11 +1,11 @@
 """What ends a session, a statement or a wait on this very server, and what its own settings already do about it."""
 
 from connaudit.snapshot import Kind, PreparedTransaction, Server, Session, Snapshot, State
+from connaudit.units import plural
 
 PROCEDURES = {  # where KILL is kept from the accounts that customers get
     "rds": ("CALL mysql.rds_kill({})", "CALL mysql.rds_kill_query({})"),
     "aurora": ("CALL mysql.rds_kill({})", "CALL mysql.rds_kill_query({})"),
-    "azure": ("CALL mysql.az_kill({})", "CALL mysql.az_kill_query({})"),
 }
 WRAPAROUND = "(to prevent wraparound)"
 
@@ -46,9 +46,8 @@ def ending_prepared(prepared: tuple[PreparedTransaction, ...]) -> str:
     return f"no session holds it, so none can be killed; it is one of these: {'; '.join(ways)}"
 
 
-def releasing(session: Session, snapshot: Snapshot) -> str:
+def releasing(session: Session, server: Server) -> str:
     """Return what makes a session let go of what it holds, in one or two sentences."""
-    server = snapshot.server
     if session.kind not in (Kind.CLIENT, Kind.JOB):
         return _own_work(session)
     if session.transaction and session.transaction.rolling_back:
@@ -56,7 +55,7 @@ def releasing(session: Session, snapshot: Snapshot) -> str:
     if session.state is None:
         return f"what {session.id} does is hidden from this role; if it must go: {terminate(session.id, server)}"
     if session.open_transaction or (session.in_transaction and session.state in (State.UNTRACKED, State.IDLE)):
-        return _of_idle_transaction(session, snapshot)
+        return _of_idle_transaction(session, server)
     if session.waits_for_client:
         return f"{session.id} waits for its client, which neither reads nor sends: {terminate(session.id, server)}"
     if session.state in (State.ACTIVE, State.FASTPATH):
@@ -81,11 +80,8 @@ def _own_work(session: Session) -> str:
     return f"{session.id} is work of the server's own ({session.backend or 'background'}): find out who asked for it"
 
 
-def _of_idle_transaction(session: Session, snapshot: Snapshot) -> str:
-    server = snapshot.server
-    now = f"end it: {terminate(session.id, server)} ({useless(server)} does nothing to an idle session)"
-    lasting = idle_transaction_guard(session, snapshot)
-    return f"{now}; {lasting}" if lasting else now
+def _of_idle_transaction(session: Session, server: Server) -> str:
+    return f"end it: {terminate(session.id, server)} ({useless(server)} does nothing to an idle session)"
 
 
 def _of_running(session: Session, server: Server) -> str:
@@ -100,7 +96,7 @@ def _of_running(session: Session, server: Server) -> str:
 def _of_idle(session: Session, server: Server) -> str:
     ending = terminate(session.id, server)
     if server.engine == "postgresql":
-        held = f"{session.advisory_locks} advisory locks" if session.advisory_locks else "a lock of its session"
+        held = plural(session.advisory_locks, "advisory lock") if session.advisory_locks else "a lock of its session"
         return f"{session.id} is idle and holds {held}, which outlive transactions: let it unlock, or {ending}"
     return (
         f"{session.id} is idle and in no transaction: it holds what outlives statements (GET_LOCK, LOCK TABLES, "
@@ -120,9 +116,14 @@ def guard(snapshot: Snapshot, name: str, user: str | None, database: str | None)
     return found.value, found.source or "server"
 
 
-def idle_transaction_guard(session: Session, snapshot: Snapshot) -> str | None:
-    """Return how the server would end such sessions by itself; None where it does, or cannot, or is not told."""
+def lasting(session: Session, snapshot: Snapshot) -> str | None:
+    """Return how the server would end sessions idle in transaction by itself; None where nothing is to be said.
+
+    That is for other sessions, and where it does so already, cannot, or does not tell.
+    """
     server = snapshot.server
+    if not session.open_transaction:
+        return None
     if server.engine == "postgresql":
         name = "idle_in_transaction_session_timeout"
         set_to = guard(snapshot, name, session.user, session.database)

@@ -132,7 +132,7 @@ def test_where_blockers_are_not_told_the_candidates_are_marked() -> None:
     ]
     assert "who is in the way of 1 of them is not told" in report.headline
     assert "one of 2, 7 may hold" in report.findings[0].message
-    assert report.findings[0].hint is None
+    assert "a guess, by its transaction, the oldest of them: 2;" in hints(report)
 
 
 def test_a_candidate_of_two_queues_is_listed_once() -> None:
