@@ -1,30 +1,6 @@
-"""`connaudit demo`: start the throwaway server and its clients, and show each command as it would be typed."""
-
-import os
-import shlex
-import signal
-import subprocess
-import sys
-import textwrap
-from collections.abc import Iterable, Mapping
+"""`connaudit demo`: what it is called with; the rest is loaded when it is called."""
 
 import click
-
-from connaudit.cli import output
-from connaudit.cli.signals import Interrupted
-from connaudit.demo.clients import ACTORS, Stage, connected
-from connaudit.demo.server import Server, throwaway
-from connaudit.demo.steps import STEPS, Step
-from connaudit.report import Status
-
-LONGEST_STEP = 60.0  # seconds; a command ends by its own deadline well before
-
-MEANING = {
-    Status.OK: "a script goes on, cron and monitoring stay silent",
-    Status.WARNING: "a -w threshold was passed",
-    Status.CRITICAL: "a -c threshold was passed",
-    Status.UNKNOWN: "connaudit could not look",
-}
 
 
 @click.command("demo")
@@ -35,75 +11,6 @@ def command(keep: bool) -> int:
     A PostgreSQL is started in a temporary directory, a little shop connects to it, and the commands are run as you
     would type them. Nothing is left of it at the end. It needs the extra: pip install "connaudit[demo]".
     """
-    forget_surroundings()
-    tell("Starting a throwaway PostgreSQL and its clients...")
-    with throwaway() as server, connected(server) as stage:
-        introduce(server)
-        done = [show(step, server) for step in STEPS]
-        if keep:
-            wait(server, stage)
-    tell("", "The server is stopped, and everything it wrote is removed.")
-    if not keep:
-        tell("To try further commands on it: connaudit demo --keep")
-    return int(Status.OK if all(done) else Status.UNKNOWN)
+    from connaudit.cli.showing import demonstrate
 
-
-def forget_surroundings() -> None:
-    """Drop what would lead libpq elsewhere: PGSERVICE, PGOPTIONS, PGSSLMODE."""
-    for name in [name for name in os.environ if name.startswith("PG")]:
-        del os.environ[name]
-
-
-def tell(*lines: str) -> None:
-    """Write lines for people."""
-    output.write("".join(f"{line}\n" for line in lines), None)
-
-
-def introduce(server: Server) -> None:
-    """Tell who is connected."""
-    tell(f"PostgreSQL {server.version} runs in {server.socket}. Its clients:", "")
-    tell(*cast(), "", export(server))
-
-
-def cast() -> Iterable[str]:
-    """Return a line for each kind of client."""
-    for actor in ACTORS:
-        yield f"  {actor.count}  {actor.application:<28}  {actor.story}"
-
-
-def export(server: Server) -> str:
-    """Return what a user types first."""
-    return f"$ export DATABASE_URL={shlex.quote(server.url)}"
-
-
-def show(step: Step, server: Server) -> bool:
-    """Run one command on this terminal, and return whether it could do its work."""
-    tell("", f"# {step.why}", f"$ connaudit {shlex.join(step.words)}")
-    arguments = [sys.executable, "-P", "-m", "connaudit", *step.words]
-    done = subprocess.run(
-        arguments, stdin=subprocess.DEVNULL, env=environment(server, os.environ), timeout=LONGEST_STEP, check=False
-    )
-    if done.returncode not in list(Status):
-        tell(f"-> ended by signal {-done.returncode}")
-        return False
-    status = Status(done.returncode)
-    tell(f"-> exit status {done.returncode}, {status.name}: {MEANING[status]}")
-    return status is not Status.UNKNOWN
-
-
-def environment(server: Server, ours: Mapping[str, str]) -> dict[str, str]:
-    """Return a command's environment: the URL goes there, where no `ps` shows it, and our own settings stay out."""
-    kept = {name: value for name, value in ours.items() if not name.startswith("CONNAUDIT_")}
-    return {**kept, "DATABASE_URL": server.url}
-
-
-def wait(server: Server, stage: Stage) -> None:
-    """Leave everything running until Ctrl-C or the server's end."""
-    text = "All of it stays until you press Ctrl-C here. In another terminal:"
-    tell("", *textwrap.wrap(text), "", f"  export DATABASE_URL={shlex.quote(server.url)}", "  connaudit count")
-    try:
-        while not server.ended(within=1.0):
-            stage.use_pools()
-    except Interrupted as interrupted:
-        if interrupted.number != signal.SIGINT:  # Ctrl-C is how it is meant to end
-            raise
+    return int(demonstrate(keep=keep))

@@ -25,4 +25,5 @@ STEPS = (
         "Who sits in an open transaction, what does it hold, and whom does it hold up?",
     ),
     Step("long-queries", ("--min-age", "1s", "-w", "1s"), "What has been running for long, and what does it wait for?"),
+    Step("blocking", ("-w", "1s"), "Who waits for whom, and who is at the root of it?"),
 )
