@@ -97,7 +97,7 @@ class MariaDB:
 
     def init(self, data: Path) -> int:
         empty_directory(data)
-        words = [f"--datadir={data}", "--bootstrap", "--log-warnings=0", "--max-allowed-packet=8M"]
+        words = [f"--datadir={data}", f"--tmpdir={data}", "--bootstrap", "--log-warnings=0", "--max-allowed-packet=8M"]
         statements = self.statements().encode()
         return subprocess.run(
             [*dropping_root(), *self.server, *words, "--enforce-storage-engine="], input=statements, check=False
