@@ -84,7 +84,8 @@ def _makes_sense(item: pytest.Item) -> bool:
     marker = item.get_closest_marker("kinds")
     if marker is None or not isinstance(item, pytest.Function) or not hasattr(item, "callspec"):
         return True
-    return any(isinstance(one, Description) and one.kind in marker.args for one in item.callspec.params.values())
+    servers = [one for one in item.callspec.params.values() if isinstance(one, Description)]
+    return any(one.kind in marker.args or (one.kind == "pgbouncer" and "postgres" in marker.args) for one in servers)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests.cli import audit
-from tests.scenes import SCENES, TABLE, Expectation, Play, Scene
+from tests.scenes import SCENES, TABLE, Expectation, Play, Scene, Told
 from tests.servers import Running
 
 PATIENCE = 15.0  # seconds in which a scene must be seen as it is
@@ -21,6 +21,11 @@ OPTIONS = {
 @pytest.fixture
 def stage(server: Running) -> Running:
     """A server with a table to play on."""
+    return prepared(server)
+
+
+def prepared(server: Running) -> Running:
+    """Return the same server, with the table."""
     with server.session(server.app) as client:
         client.do(f"create table if not exists {TABLE} (id int primary key, n int)")
         if client.do(f"select count(*) from {TABLE}") == [(0,)]:
@@ -61,6 +66,23 @@ def must_show(expected: list[Expectation], target: Running) -> None:
 def test_scene(scene: Scene, stage: Running) -> None:
     with ExitStack() as sessions:
         must_show(scene(Play(stage, sessions)), stage)
+
+
+def test_scene_through_a_pooler(scene: Scene, pooler: Running) -> None:
+    assert pooler.backend
+    with ExitStack() as sessions:
+        expected = scene(Play(prepared(pooler.backend), sessions))
+        # Not the sums: the pooler has sessions of its own.
+        must_show([one for one in expected if not isinstance(one, Told)], pooler)
+
+
+@pytest.mark.parametrize("command", OPTIONS)
+def test_an_unsupported_server_is_refused_in_one_sentence(command: str, unsupported: Running) -> None:
+    result = audit(command, unsupported, role=unsupported.superuser)
+    assert result.status == 3
+    assert result.err.count("\n") == 1
+    assert unsupported.description.name.partition("-")[2] in result.err
+    assert "[protocol]" in result.err
 
 
 def test_a_role_without_grants_never_says_ok(stage: Running) -> None:
