@@ -180,5 +180,10 @@ class Failure:
         """Whether the failure is itself the finding: no connection left."""
         return isinstance(self.error, NoSlotsLeft)
 
+    @property
+    def finding(self) -> Finding:
+        """Return the failure as a finding, with a code that has a page."""
+        return Finding("CA102" if self.is_full else "CA901", self.status, self.error.message, hint=self.error.hint)
+
 
 Outcome = Report | Failure

@@ -98,13 +98,12 @@ def _discard_stdout() -> None:
 def _replace_file(text: str, path: str) -> None:
     """Put the report in place of a file: a reader sees the old one or the new one, never half of one."""
     data = text.encode("utf-8", "backslashreplace")
-    path = os.path.realpath(path)
     try:
         if os.path.exists(path) and not os.path.isfile(path):  # /dev/stdout, a named pipe: nothing to rename over
             with open(path, "wb") as special:
                 special.write(data)
         else:
-            _write_beside(data, path)
+            _write_beside(data, os.path.realpath(path))
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from None
 

@@ -62,7 +62,7 @@ def target_document(target: Audited, *, composite: bool) -> dict[str, Any]:
     said = {**_source(target.source), "status": target.status.word, "error": _failure_document(failure)}
     if composite:
         return {**said, "checks": [{"check": r.check, "status": r.status.word, **_report(r)} for r in target.reports]}
-    return {**said, **(_report(target.reports[0]) if target.reports else _NOTHING)}
+    return {**said, **(_report(target.reports[0]) if target.reports else _nothing(failure))}
 
 
 def _source(source: Source) -> dict[str, Any]:
@@ -86,16 +86,18 @@ def _source(source: Source) -> dict[str, Any]:
     }
 
 
-_NOTHING: dict[str, Any] = {
-    "headline": None,
-    "summary": None,
-    "rows": [],
-    "rows_total": 0,
-    "findings": [],
-    "metrics": [],
-    "gaps": [],
-    "notes": [],
-}
+def _nothing(failure: Failure | None) -> dict[str, Any]:
+    """Return the places of all that a target which could not be audited did not tell."""
+    return {
+        "headline": None,
+        "summary": None,
+        "rows": [],
+        "rows_total": 0,
+        "findings": [_finding(failure.finding)] if failure else [],
+        "metrics": [],
+        "gaps": [],
+        "notes": [],
+    }
 
 
 def _report(report: Report) -> dict[str, Any]:
