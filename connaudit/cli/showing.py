@@ -6,10 +6,11 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 from connaudit.cli import output
-from connaudit.cli.signals import Interrupted
+from connaudit.cli.signals import HANDLED, Interrupted
 from connaudit.demo.clients import ACTORS, Stage, connected
 from connaudit.demo.server import Server, throwaway
 from connaudit.demo.steps import STEPS, Step
@@ -71,20 +72,51 @@ def export(server: Server) -> str:
 def show(step: Step, server: Server) -> bool:
     """Run one command on this terminal, and return whether it could do its work."""
     tell("", f"# {step.why}", f"$ connaudit {shlex.join(step.words)}")
-    arguments = [sys.executable, "-P", "-m", "connaudit", *step.words]
-    done = subprocess.run(
-        arguments, stdin=subprocess.DEVNULL, env=environment(server, os.environ), timeout=LONGEST_STEP, check=False
-    )
-    if done.returncode not in list(Status):
-        tell(f"-> ended by signal {-done.returncode}")
+    number = run(step, server)
+    if number not in list(Status):
+        tell(f"-> ended by signal {-number}")
         return False
-    status = Status(done.returncode)
-    tell(f"-> exit status {done.returncode}, {status.name}: {MEANING[status]}")
+    status = Status(number)
+    tell(f"-> exit status {number}, {status.name}: {MEANING[status]}")
     return status is not Status.UNKNOWN
 
 
+def run(step: Step, server: Server) -> int:
+    """Run one command with our own streams, and return how it ended; it does not outlive us."""
+    process = None
+    try:
+        with uninterrupted():
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "connaudit", *step.words],
+                stdin=subprocess.DEVNULL,
+                env=environment(server, os.environ),
+            )
+        return process.wait(LONGEST_STEP)
+    finally:
+        if process:
+            process.kill()
+            process.wait()
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let a signal wait while a process is started: raised in the midst of that, it would leave one unknown to us."""
+    came: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in HANDLED}
+    ours = [number for number, handler in handlers.items() if callable(handler)]
+    for number in ours:
+        signal.signal(number, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, handlers[number])
+    for number in came[:1]:
+        signal.raise_signal(number)
+
+
 def environment(server: Server, ours: Mapping[str, str]) -> dict[str, str]:
-    """Return a command's environment: the URL, which `ps` shows nobody there, and nothing of the user's own settings."""
+    """Return a command's environment: the URL, which no list of processes shows, and none of the user's settings."""
     kept = {name: value for name, value in ours.items() if not name.startswith("CONNAUDIT_")}
     return {**kept, "DATABASE_URL": server.url, "CONNAUDIT_CONFIG": "none"}
 
