@@ -5,8 +5,6 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -86,27 +84,19 @@ def test_tls_demanded_of_a_server_without(postgres: Running) -> None:
     assert error.stage == "tls"
 
 
-@pytest.fixture
-def place() -> Iterator[Path]:
-    """A directory that a server of another user may read."""
-    with TemporaryDirectory() as name:
-        Path(name).chmod(0o755)
-        yield Path(name)
-
-
-def test_a_certificate_is_checked_as_far_as_it_was_asked(postgres: Running, start: Start, place: Path) -> None:
-    trusted, other = Authority(place, "trusted"), Authority(place, "other")
-    certificate, key = trusted.issue("localhost")
+def test_a_certificate_is_checked_as_far_as_it_was_asked(postgres: Running, start: Start, authority: Authority) -> None:
+    other = Authority(authority.place, "other")
+    certificate, key = authority.issue("localhost")
     own = start(postgres, ssl="on", ssl_cert_file=str(certificate), ssl_key_file=str(key))
 
     def encrypted(host: str, mode: str, root: Authority) -> Target:
         options = (("sslmode", mode), ("sslrootcert", str(root.certificate)))
         return target(own, hosts=(Host(host, own.port),), options=options)
 
-    taken = snapshot(encrypted("localhost", "verify-full", trusted))
+    taken = snapshot(encrypted("localhost", "verify-full", authority))
     assert taken.server.tls
     assert [s.encrypted for s in taken.sessions if s.is_self] == [True]
-    for wrong in (encrypted("localhost", "verify-ca", other), encrypted(HERE, "verify-full", trusted)):
+    for wrong in (encrypted("localhost", "verify-ca", other), encrypted(HERE, "verify-full", authority)):
         error = failure(wrong)
         assert isinstance(error, TlsFailed)
         assert error.stage == "tls"
