@@ -99,7 +99,7 @@ class Session:
     user: str | None = None  # None while authenticating, and for internal work
     superuser: bool | None = None
     database: str | None = None
-    application: str | None = None  # application_name; program_name of MySQL's connect attributes
+    application: str | None = None  # application_name; program_name of MySQL's connect attributes; "": it gave none
     client: str | None = None  # address or host name; "local" for a Unix socket; None: hidden or none
     client_port: int | None = None
     started_at: str | None = None  # RFC 3339, UTC; MySQL does not tell

@@ -300,7 +300,9 @@ def _group_value(session: Session, key: str) -> str:
         "db": session.database,
         "client": session.client,
     }[key]
-    return value if value is not None else "(none)" if key in ("user", "db") else "(unknown)"
+    if value is None and key in ("app", "client"):
+        return "(unknown)"
+    return value or "(none)"
 
 
 def _tally(members: Sequence[Session]) -> tuple[int | None, ...]:

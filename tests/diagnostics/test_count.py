@@ -156,3 +156,9 @@ def test_the_threshold_that_was_applied_is_in_base_units() -> None:
     finding = report.findings[0]
     assert (finding.code, finding.value, finding.threshold) == ("CA101", 94, "87.3")
     assert report.limit == "90pct"
+
+
+def test_a_session_that_gave_no_name_is_told_from_one_whose_name_is_not_told() -> None:
+    sessions = (session(id=2, application=""), session(id=3, application=None))
+    rows = run(*sessions, options=Options(by=("app",))).table.records()  # type: ignore[union-attr]
+    assert [row["app"] for row in rows] == ["(none)", "(unknown)"]

@@ -31,9 +31,12 @@ _RESERVED_16_HINT = "superusers and members of pg_use_reserved_connections can s
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """A pattern over one line, and the error that it means. Earlier rules win, over all lines."""
+    """A pattern over one line, and the error that it means. Earlier rules win, over all lines.
 
-    pattern: re.Pattern[str]
+    Patterns are compiled when something has failed: most runs need none of them.
+    """
+
+    pattern: str
     error: Callable[[str, str, str | None], TargetError]
     hint: str | None = None
 
@@ -46,63 +49,59 @@ def _of(kind: type[TargetError]) -> Callable[[str, str, str | None], TargetError
     return lambda text, stage, hint: kind(text, stage=stage, hint=hint)
 
 
-def _rule(pattern: str, error: Callable[[str, str, str | None], TargetError], hint: str | None = None) -> _Rule:
-    return _Rule(re.compile(pattern, re.IGNORECASE), error, hint)
-
-
 _RULES = (
     # Full: the server, one role, one database, the pooler in front.
-    _rule(r"pg_use_reserved_connections", _full("server"), _RESERVED_16_HINT),
-    _rule(r"remaining connection slots are reserved|\bSUPERUSER\b", _full("server"), _RESERVED_HINT),
-    _rule(r"too many clients already", _full("server"), "not even a superuser can connect: end sessions on the server"),
-    _rule(r"too many connections for role", _full("role"), "raise it with ALTER ROLE ... CONNECTION LIMIT"),
-    _rule(r"too many connections for database", _full("database"), "raise it with ALTER DATABASE ... CONNECTION LIMIT"),
-    _rule(r"max_wal_senders", _full("server"), "the target asks for a replication connection"),
-    _rule(
+    _Rule(r"pg_use_reserved_connections", _full("server"), _RESERVED_16_HINT),
+    _Rule(r"remaining connection slots are reserved|\bSUPERUSER\b", _full("server"), _RESERVED_HINT),
+    _Rule(r"too many clients already", _full("server"), "not even a superuser can connect: end sessions on the server"),
+    _Rule(r"too many connections for role", _full("role"), "raise it with ALTER ROLE ... CONNECTION LIMIT"),
+    _Rule(r"too many connections for database", _full("database"), "raise it with ALTER DATABASE ... CONNECTION LIMIT"),
+    _Rule(r"max_wal_senders", _full("server"), "the target asks for a replication connection"),
+    _Rule(
         r"no more connections allowed|max_client_conn|query_wait_timeout|max_user_client_connections"
         r"|max_db_client_connections|client_login_timeout",
         _full("pooler"),
         "the pooler is full: ask PostgreSQL behind it directly",
     ),
-    _rule(r"max_user_connections|max_db_connections", _full("pooler")),
+    _Rule(r"max_user_connections|max_db_connections", _full("pooler")),
     # Our own side.
-    _rule(r"invalid connection option", _of(NotUnderstood), "this libpq is too old for the option"),
+    _Rule(r"invalid connection option", _of(NotUnderstood), "this libpq is too old for the option"),
     # TLS.
-    _rule(r"server does not support SSL", _of(TlsFailed), "sslmode demands TLS: switch ssl on there, or ask for less"),
-    _rule(r"root certificate file .* does not exist", _of(TlsFailed), "give sslrootcert, or sslrootcert=system"),
-    _rule(r"certificate verify failed|server certificate|unable to verify", _of(TlsFailed), "check sslrootcert"),
-    _rule(r"private key|certificate file|sslmode|sslcert|sslkey|sslrootcert", _of(TlsFailed)),
+    _Rule(r"server does not support SSL", _of(TlsFailed), "sslmode demands TLS: switch ssl on there, or ask for less"),
+    _Rule(r"root certificate file .* does not exist", _of(TlsFailed), "give sslrootcert, or sslrootcert=system"),
+    _Rule(r"certificate verify failed|server certificate|unable to verify", _of(TlsFailed), "check sslrootcert"),
+    _Rule(r"private key|certificate file|sslmode|sslcert|sslkey|sslrootcert", _of(TlsFailed)),
     # Let in or not.
-    _rule(
+    _Rule(
         r"pg_hba\.conf.*no encryption",
         _of(LoginRefused),
         "pg_hba.conf has no line for this address, role and database without TLS: add one, or use sslmode=require",
     ),
-    _rule(r"pg_hba\.conf", _of(LoginRefused), "add a line for this address, role and database to pg_hba.conf"),
-    _rule(r"no password supplied", _of(LoginRefused), "give a password: .pgpass, PGPASSWORD or a password file"),
-    _rule(r"password authentication failed|SASL authentication failed|authentication failed", _of(LoginRefused)),
-    _rule(r"role \"?.*\"? (does not exist|is not permitted to log in)|no such user", _of(LoginRefused)),
-    _rule(r"permission denied for database", _of(NoDatabase), "GRANT CONNECT ON DATABASE ... TO this role"),
-    _rule(r"not currently accepting connections", _of(NoDatabase)),
-    _rule(r"database \"?.*\"? does not exist|no such database|cannot connect to invalid database", _of(NoDatabase)),
+    _Rule(r"pg_hba\.conf", _of(LoginRefused), "add a line for this address, role and database to pg_hba.conf"),
+    _Rule(r"no password supplied", _of(LoginRefused), "give a password: .pgpass, PGPASSWORD or a password file"),
+    _Rule(r"password authentication failed|SASL authentication failed|authentication failed", _of(LoginRefused)),
+    _Rule(r"role \"?.*\"? (does not exist|is not permitted to log in)|no such user", _of(LoginRefused)),
+    _Rule(r"permission denied for database", _of(NoDatabase), "GRANT CONNECT ON DATABASE ... TO this role"),
+    _Rule(r"not currently accepting connections", _of(NoDatabase)),
+    _Rule(r"database \"?.*\"? does not exist|no such database|cannot connect to invalid database", _of(NoDatabase)),
     # Not the server, or not now.
-    _rule(r"is starting up|is shutting down|not yet accepting|in recovery mode", _of(Refused), "try again soon"),
-    _rule(
+    _Rule(r"is starting up|is shutting down|not yet accepting|in recovery mode", _of(Refused), "try again soon"),
+    _Rule(
         r"received invalid response|unsupported frontend protocol|expected authentication request|Got packets out",
         _of(NotUnderstood),
         "is this a PostgreSQL server?",
     ),
-    _rule(r"unsupported startup parameter", _of(LoginRefused), "PgBouncer refuses options=: leave it out"),
-    _rule(
+    _Rule(r"unsupported startup parameter", _of(LoginRefused), "PgBouncer refuses options=: leave it out"),
+    _Rule(
         r"session is (not )?read-only|server is (not )?in hot standby|is not in hot standby",
         _of(Refused),
         "no host is what target_session_attrs asks for",
     ),
-    _rule(r"timeout expired|timed out", _of(TimedOut)),
-    _rule(r"could not translate host name", _of(Refused), "check the spelling, or your DNS"),
-    _rule(r"connection refused|no such file or directory", _of(Refused), "is the server running there?"),
-    _rule(r"no route|unreachable|permission denied|reset by peer|closed the connection", _of(Refused)),
-    _rule(r"SSL|TLS", _of(TlsFailed)),
+    _Rule(r"timeout expired|timed out", _of(TimedOut)),
+    _Rule(r"could not translate host name", _of(Refused), "check the spelling, or your DNS"),
+    _Rule(r"connection refused|no such file or directory", _of(Refused), "is the server running there?"),
+    _Rule(r"no route|unreachable|permission denied|reset by peer|closed the connection", _of(Refused)),
+    _Rule(r"SSL|TLS", _of(TlsFailed)),
 )
 _LAST_RESORT = {"tls": TlsFailed, "login": LoginRefused, "query": QueryFailed}
 
@@ -118,7 +117,7 @@ def of_connect(text: str, stage: str, target: Target) -> TargetError:
 def _decisive(lines: list[str], stage: str, target: Target) -> TargetError:
     for rule in _RULES:
         for line in lines:
-            if rule.pattern.search(line):
+            if re.search(rule.pattern, line, re.IGNORECASE):
                 return rule.error(_clean(line, target), stage, rule.hint)
     return _LAST_RESORT.get(stage, Refused)(_clean(lines[-1], target), stage=stage)
 

@@ -117,7 +117,7 @@ def session(row: SessionRow, details: Details) -> Session:
         user=names.role(row.usesysid),
         superuser=names.is_superuser(row.usesysid),
         database=names.database(row.datid),
-        application=decode_name(row.application_name or b"", names.encoding) or None,
+        application=decode_name(row.application_name or b"", names.encoding),
         client=_client(row, names.encoding),
         client_port=_port(row),
         started_at=moment(row.started_at) if row.started_at else None,
