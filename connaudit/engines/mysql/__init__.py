@@ -18,7 +18,7 @@ from connaudit.engines.mysql import failures
 from connaudit.engines.mysql.attempt import Attempt
 from connaudit.engines.mysql.reading import read
 from connaudit.engines.mysql.wire import Refusal, connected
-from connaudit.errors import NotAllowed, QueryFailed, TargetError
+from connaudit.errors import NotAllowed, QueryFailed, TargetError, TimedOut
 from connaudit.snapshot import Fact, Snapshot
 from connaudit.targets import Target
 
@@ -35,8 +35,12 @@ def take(targets: Sequence[Target], facts: frozenset[Fact], budget: Budget) -> I
         while waiting or running:
             while waiting and len(running) < (budget.jobs or JOBS):
                 index = waiting.popleft()
+                if time.monotonic() >= budget.deadline:
+                    yield index, TimedOut("not begun: no time was left when its turn came", hint="raise --deadline")
+                    continue
                 running[index] = _started(index, targets[index], facts, budget, results)
-            yield from _next(running, results)
+            if running:
+                yield from _next(running, results)
     finally:
         for attempt in running.values():
             attempt.abort()

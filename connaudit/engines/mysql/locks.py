@@ -40,6 +40,9 @@ _HELD_UP_BY = {
     "SHARED_NO_READ_WRITE": _EVERYTHING - {"SHARED", "SHARED_HIGH_PRIO"},
     "EXCLUSIVE": _EVERYTHING,
 }
+# A read-only transaction has no number. Where one is needed its address is told, with this bit set; MariaDB does so
+# in its list of transactions up to 10.10, and in its list of waits never.
+_INVENTED = 1 << 48
 _WAITING = re.compile(r"Waiting for (?P<what>.+) lock$|(?P<flush>Waiting for table flush)$|(?P<user>User lock)$")
 _QUOTES = re.compile(r"[`\"]")
 
@@ -63,9 +66,12 @@ def lock_waited_for(state: str | None) -> str | None:
 
 def row_waits(answers: Answers, opened: Mapping[int, Open]) -> dict[int, Wait]:
     """Return for each session that waits for a row what it waits for, and for whom if that is told."""
-    by_trx: dict[str, list[int]] = {}
+    by_trx: dict[int, list[int]] = {}
     for row in answers.of("innodb_trx"):
-        by_trx.setdefault(text(row["trx_id"]) or "", []).append(whole(row["id"]) or 0)
+        trx, session = whole(row["trx_id"]) or 0, whole(row["id"]) or 0
+        by_trx.setdefault(trx, []).append(session)
+        if trx >= _INVENTED:
+            by_trx.setdefault(0, []).append(session)
     edges: dict[int, list[tuple[int, ...] | None]] = {}
     details: dict[int, Row] = {}
     for row in answers.of("row_locks"):
@@ -76,11 +82,11 @@ def row_waits(answers: Answers, opened: Mapping[int, Open]) -> dict[int, Wait]:
     return {waiter: _row_wait(waiter, edges.get(waiter), details.get(waiter), opened) for waiter in waiters}
 
 
-def _blocker(row: Row, by_trx: Mapping[str, list[int]], opened: Mapping[int, Open]) -> tuple[int, ...] | None:
+def _blocker(row: Row, by_trx: Mapping[int, list[int]], opened: Mapping[int, Open]) -> tuple[int, ...] | None:
     """Return the session in the way, 0 for a prepared transaction; None where that is not to be known."""
-    trx = text(row["blocker_trx"]) or ""
+    trx = whole(row["blocker_trx"]) or 0
     suspects = by_trx.get(trx, [])
-    if trx == "0":  # read-only ones of MariaDB share it
+    if trx == 0:  # read-only ones of MariaDB share it
         suspects = [s for s in suspects if s in opened and opened[s].transaction.rows_locked]
     if len(suspects) == 1:
         return tuple(suspects)

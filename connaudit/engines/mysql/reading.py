@@ -1,9 +1,10 @@
 """One target from the first statement to its snapshot."""
 
 import re
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from connaudit.engines.mysql import gaps, last, locks, sessions, transactions
 from connaudit.engines.mysql import statements as sql
@@ -43,6 +44,7 @@ _GUARDS = (
     "max_execution_time",
     "max_statement_time",
 )
+_SKEW = 2.0  # seconds between two clocks that are worth a word
 _ASKED_IN_HISTORY = 200  # sessions at most, those that have been idle longest
 
 
@@ -241,7 +243,7 @@ def _snapshot(reading: Read, found: tuple[Session, ...], wire: Wire, attempt: At
         prepared=transactions.prepared(reading.answers) if Fact.TRANSACTIONS in reading.facts else (),
         guards=tuple(_guards(reading)) if Fact.GUARDS in reading.facts else (),
         gaps=tuple(dict.fromkeys(gaps.gaps(view, found))),
-        notes=tuple(_notes(reading, wire)),
+        notes=(*_notes(reading, wire), *_clock(taken, attempt)),
         stages=attempt.stages,
     )
 
@@ -327,6 +329,16 @@ def _guards(reading: Read) -> Iterator[Guard]:
             yield Guard(name, value * _SECONDS.get(name, 1.0), "global")
     if reading.product == sql.MYSQL and not any(reading.variable(n) for n in _GUARDS if "idle_transaction" in n):
         yield Guard("idle_transaction_timeout", None)
+
+
+def _clock(taken: datetime, attempt: Attempt) -> Iterator[str]:
+    """Yield a note if the server's clock and ours differ by more than the question's own journey explains."""
+    ahead = taken.replace(tzinfo=UTC).timestamp() - time.time()
+    if ahead < 0:
+        ahead = min(0.0, ahead + dict(attempt.stages).get("query", 0.0))
+    if abs(ahead) > _SKEW:
+        direction = "ahead of" if ahead > 0 else "behind"
+        yield f"the server's clock is {abs(ahead):.0f}s {direction} this machine's; ages are by the server's"
 
 
 def _notes(reading: Read, wire: Wire) -> Iterator[str]:
