@@ -108,7 +108,7 @@ def settled(ask: Ask, report: Report, snapshot: Snapshot, target: Target, plan: 
     if unseen & ask.diagnostic.needs and not plan.allow_partial:
         status = worst([status, Status.UNKNOWN])
         headline = f"{_why(gaps)}; of what is visible: {headline}"
-    elif _matches_nobody(ask.options, snapshot):
+    elif ask.diagnostic.needs and _matches_nobody(ask.options, snapshot):
         status = worst([status, Status.UNKNOWN])
         headline = f"no session matches the filter; {headline}"
     visibility = "partial" if unseen else "full"

@@ -13,12 +13,38 @@ from connaudit.diagnostics import NAMES
 # Commands that are no diagnostics: name -> module and attribute.
 OTHERS = {
     "check": "connaudit.cli.check:command",
+    "config": "connaudit.cli.config:command",
+    "targets": "connaudit.cli.targets:command",
     "demo": "connaudit.cli.demo:command",
 }
 
 
-class Commands(click.Group):
-    """A group that knows its commands by name and imports them one by one."""
+class Several(click.Group):
+    """A group of commands; what is none of them is refused with the nearest one."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order in which they were written."""
+        return list(self.commands)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Refuse a call that does not say which command."""
+        if not args:
+            ctx.fail(f"Which one? {ctx.command_path} {'|'.join(self.list_commands(ctx))}")
+        return super().parse_args(ctx, args)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Name the nearest command where there is none of that name."""
+        name = args[0]
+        if name not in self.list_commands(ctx) and not name.startswith("-"):
+            near = difflib.get_close_matches(name, self.list_commands(ctx), 1)
+            ctx.fail(f"No such command {name!r}." + (f" Did you mean {near[0]!r}?" if near else ""))
+        return super().resolve_command(ctx, args)
+
+
+class Commands(Several):
+    """The group that knows all commands by name and imports them one by one."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names in the order of the help."""
@@ -35,16 +61,6 @@ class Commands(click.Group):
             found: click.Command = getattr(import_module(module), attribute)
             return found
         return None
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Name the nearest command where there is none of that name."""
-        name = args[0]
-        if name not in self.list_commands(ctx) and not name.startswith("-"):
-            near = difflib.get_close_matches(name, self.list_commands(ctx), 1)
-            ctx.fail(f"No such command {name!r}." + (f" Did you mean {near[0]!r}?" if near else ""))
-        return super().resolve_command(ctx, args)
 
 
 def tree() -> click.Group:

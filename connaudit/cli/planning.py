@@ -69,16 +69,22 @@ def own_settings(asked: Diagnostic) -> dict[str, Setting]:
             option.help,
             option.read or str,
             option.metavar,
+            multiple=option.multiple,
             switch=option.read is None,
         )
         for field, option in declared(asked.options).items()
     }
 
 
+def configuration_file(call: Invocation) -> str | None:
+    """Return the path of the configuration file that holds for a call; None if there is none."""
+    chosen = Sources(call.command, call.given, call.environment).effective(setting("config")).value
+    return find(chosen, call.environment, call.home)
+
+
 def set_up(call: Invocation) -> Setup:
     """Read the configuration and every setting; ConfigError or UsageError says what makes no sense."""
-    chosen = Sources(call.command, call.given, call.environment).effective(setting("config")).value
-    path = find(chosen, call.environment, call.home)
+    path = configuration_file(call)
     configuration = load(path, [each.name for each in SETTINGS], NAMES)
     sources = Sources(call.command, call.given, call.environment, configuration.defaults, path or "config")
     return Setup(call, configuration, values(sources))
@@ -88,7 +94,7 @@ def muster(setup: Setup, asked: Sequence[Diagnostic], today: dt.date) -> Fleet:
     """Return the targets of a run, each with what it is asked."""
     configured = setup.configuration.targets
     found = resolve(
-        _named(setup),
+        named(setup),
         environment=setup.call.environment,
         home=setup.call.home,
         configured={name: each.target for name, each in configured.items()},
@@ -105,7 +111,7 @@ def muster(setup: Setup, asked: Sequence[Diagnostic], today: dt.date) -> Fleet:
     return Fleet(tuple(targets), plans, (*found.warnings, *expired))
 
 
-def _named(setup: Setup) -> list[str]:
+def named(setup: Setup) -> list[str]:
     """Return the TARGETs of the call: arguments, -T, and those of --tag and --all by name."""
     settings, configured = setup.settings, setup.configuration.targets
     named = [*setup.call.targets, *settings["target"]]
@@ -139,10 +145,10 @@ def _with_secret(target: Target, own: Configured | None, setup: Setup) -> tuple[
 def _timeout(own: Configured | None, setup: Setup) -> float | None:
     if own is None or "timeout" not in own.settings or setup.settings.is_set("timeout"):
         return None
-    return _own_setting("timeout", own, setup)  # type: ignore[no-any-return]
+    return own_setting("timeout", own, setup)  # type: ignore[no-any-return]
 
 
-def _own_setting(name: str, own: Configured, setup: Setup) -> Any:
+def own_setting(name: str, own: Configured, setup: Setup) -> Any:
     """Return a setting of a target's own table; ConfigError if it makes no sense."""
     file = f"{setup.configuration.path}: [targets.{own.target.name}]"
     try:
@@ -162,9 +168,9 @@ def _plan(
     ignores = [each for each in setup.configuration.ignores if not each.expired(today)]
     unreachable = setup.settings["on-unreachable"]
     if own and "on-unreachable" in own.settings and not setup.settings.is_set("on-unreachable"):
-        unreachable = _own_setting("on-unreachable", own, setup)
+        unreachable = own_setting("on-unreachable", own, setup)
     return Plan(
-        asks=tuple(Ask(each, options_of(each, target, own, setup, ignores)) for each in asked),
+        asks=tuple(Ask(each, options_of(each, target.name, own, setup, ignores)) for each in asked),
         on_unreachable=unreachable,
         allow_partial=setup.settings["allow-partial"],
         suppressed=tuple(
@@ -179,9 +185,9 @@ def _plan(
 
 
 def options_of(
-    asked: Diagnostic, target: Target, own: Configured | None, setup: Setup, ignores: Sequence[Ignore]
+    asked: Diagnostic, name: str, own: Configured | None, setup: Setup, ignores: Sequence[Ignore]
 ) -> Options:
-    """Return what a diagnostic is asked of a target; UsageError or ConfigError for what makes no sense."""
+    """Return what a diagnostic is asked of the target of that name; UsageError says what makes no sense."""
     warning, critical = (_conditions(asked, level, own, setup) for level in ("warning", "critical"))
     try:
         check_order(warning, critical)
@@ -195,7 +201,7 @@ def options_of(
         ignored=tuple(
             _sessions(each)
             for each in ignores
-            if each.selects_sessions and any(each.covers(code, target.name) for code in asked.codes)
+            if each.selects_sessions and any(each.covers(code, name) for code in asked.codes)
         ),
         sql=setup.settings["sql"],
         **mine,
@@ -203,24 +209,34 @@ def options_of(
 
 
 def _conditions(asked: Diagnostic, level: str, own: Configured | None, setup: Setup) -> tuple[Condition, ...]:
-    """Return the thresholds in force: of flags and variables, else of the target, else of the configuration."""
+    """Return the thresholds in force, understood; UsageError says which one makes no sense, and where it was set."""
+    given = thresholds(asked, level, own, setup)
+    try:
+        return tuple(parse_condition(text, asked.metrics) for text in given.value)
+    except ValueError as error:
+        raise UsageError(f"{given.origin}: {error}") from None
+
+
+def thresholds(asked: Diagnostic, level: str, own: Configured | None, setup: Setup) -> Effective:
+    """Return the thresholds in force as written: of flags and variables, else of the target, else of the configuration.
+
+    None at all means the diagnostic's own. `level` is warning or critical; a diagnostic that judges no number has none.
+    """
+    if not asked.metrics:
+        return Effective((), "default")
     given = setup.settings[level]
-    origin = setup.settings.origin(level)
     if setup.call.command == "check":
         given = _of_check(asked, given)
-    if not setup.settings.is_set(level) or not given:
-        file = setup.configuration.path
-        for where, table in (
-            (f"{file}: [targets.{target_name(own)}.thresholds]", own.thresholds if own else {}),
-            (f"{file}: [thresholds]", setup.configuration.thresholds),
-        ):
-            if level in table.get(asked.name, {}):
-                origin, given = f"{where} {asked.name} {level}", table[asked.name][level]
-                break
-    try:
-        return tuple(parse_condition(text, asked.metrics) for text in given)
-    except ValueError as error:
-        raise UsageError(f"{origin}: {error}") from None
+    if setup.settings.is_set(level) and given:
+        return Effective(given, setup.settings.origin(level))
+    file = setup.configuration.path
+    for where, table in (
+        (f"{file}: [targets.{target_name(own)}.thresholds]", own.thresholds if own else {}),
+        (f"{file}: [thresholds]", setup.configuration.thresholds),
+    ):
+        if level in table.get(asked.name, {}):
+            return Effective(table[asked.name][level], f"{where} {asked.name} {level}")
+    return Effective(given, setup.settings.origin(level))
 
 
 def target_name(own: Configured | None) -> str:

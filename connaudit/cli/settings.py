@@ -11,8 +11,8 @@ from typing import Any
 
 from connaudit.errors import UsageError
 from connaudit.options import Sql
-from connaudit.report import Status
-from connaudit.units import parse_duration
+from connaudit.report import Status, Value
+from connaudit.units import format_duration, parse_duration
 
 PREFIX = "CONNAUDIT_"
 
@@ -170,6 +170,10 @@ class Values:
         """Return whether a flag or a variable set it, which then counts more than a target's own table."""
         return self._found[name].origin.startswith(("-", PREFIX))
 
+    def is_given(self, name: str) -> bool:
+        """Return whether a flag set it."""
+        return self._found[name].origin.startswith("-")
+
     @property
     def deadline(self) -> float:
         """Return the seconds that the whole run may take."""
@@ -222,6 +226,17 @@ class Sources:
 def values(sources: Sources) -> Values:
     """Return every setting's effective value; UsageError says which one makes no sense, and why."""
     return Values({setting.name: sources.effective(setting) for setting in SETTINGS})
+
+
+def written(setting: Setting, value: Any) -> Value:
+    """Return a value as it would be written in a configuration file; None where nothing is set."""
+    if isinstance(value, tuple):
+        return tuple(written(setting, item) for item in value)
+    if isinstance(value, Status):
+        return value.word
+    if isinstance(value, float) and setting.metavar == "DUR":
+        return format_duration(value) if parse_duration(format_duration(value)) == value else f"{value:g}s"
+    return value if isinstance(value, bool | int | float) or value is None else str(value)
 
 
 def setting(name: str) -> Setting:

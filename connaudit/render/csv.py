@@ -19,7 +19,11 @@ def render(run: Run, style: Style) -> str:
 
     Texts are on one line, and guarded against being run by a spreadsheet; JSON has them exactly.
     """
-    table = check_table(run, everything=True) if run.is_check else _with_errors(run)
+    return table_text(check_table(run, everything=True) if run.is_check else _with_errors(run), style)
+
+
+def table_text(table: Table, style: Style) -> str:
+    """Return one table."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     if style.header:

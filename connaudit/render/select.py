@@ -1,7 +1,7 @@
 """Which columns and rows of a run are shown: --fields, --sort and --limit, the same for every format."""
 
 import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -36,7 +36,11 @@ def _tables(outcome: Outcome) -> Iterable[Table]:
 
 
 def _check_names(run: Run, style: Style) -> None:
-    known = field_names(run)
+    check_names(field_names(run), style)
+
+
+def check_names(known: Sequence[str], style: Style) -> None:
+    """Raise UsageError for a column of --fields or --sort that there is not; where none is known, none is wrong."""
     wanted = (style.fields or ()) + ((style.sort[0],) if style.sort else ())
     for name in wanted:
         if known and name not in known and name not in ("target", "status"):
@@ -48,8 +52,13 @@ def _check_names(run: Run, style: Style) -> None:
 def _selected(outcome: Outcome, style: Style) -> Outcome:
     if not isinstance(outcome, Report):
         return outcome
-    table = outcome.table and _limited(_sorted(_chosen(outcome.table, style.fields), style.sort), style.limit)
+    table = outcome.table and shaped(outcome.table, style)
     return replace(outcome, table=table, brief=outcome.brief and _chosen(outcome.brief, style.fields))
+
+
+def shaped(table: Table, style: Style) -> Table:
+    """Return one table with the columns, in the order and up to the limit that `style` asks for."""
+    return _limited(_sorted(_chosen(table, style.fields), style.sort), style.limit)
 
 
 def _chosen(table: Table, fields: tuple[str, ...] | None) -> Table:

@@ -41,9 +41,9 @@ def _one(target: Audited, style: Style) -> list[Lines]:
 
 def _report(report: Report, style: Style) -> list[Lines]:
     """Return verdict and tables: a verdict with overviews leads, one that sums up a list of sessions closes."""
-    rows, footer = _table(report.table, style) if report.table else ([], [])
+    rows, footer = table_lines(report.table, style) if report.table else ([], [])
     if report.overviews:
-        overviews = (_table(table, style)[0] for table in report.overviews)
+        overviews = (table_lines(table, style)[0] for table in report.overviews)
         return [_verdict(report, style), *overviews, rows, footer]
     return [rows, footer + _verdict(report, style)]
 
@@ -74,7 +74,7 @@ def _prose(sentences: Iterable[str], style: Style) -> Lines:
     return [line for sentence in sentences for line in fold(style.say(sentence), style.width, 2)]
 
 
-def _table(table: Table, style: Style) -> tuple[Lines, Lines]:
+def table_lines(table: Table, style: Style) -> tuple[Lines, Lines]:
     """Return the lines of a table, and what must be said about rows and columns that are left out."""
     if not table.rows:
         return [], []
@@ -92,7 +92,7 @@ def _table(table: Table, style: Style) -> tuple[Lines, Lines]:
 
 def _checks(run: Run, style: Style) -> list[Lines]:
     """Return one line per verdict."""
-    rows, footer = _table(check_table(run, everything=style.verbose), style)
+    rows, footer = table_lines(check_table(run, everything=style.verbose), style)
     return [rows, footer, _all_advice(run, style), _status_lines(run.status, [words.tally(run)], style)]
 
 
@@ -126,14 +126,14 @@ def _several(run: Run, style: Style) -> list[Lines]:
 
 def _briefs(table: Table, run: Run, style: Style) -> list[Lines]:
     """Return each target as a row; what failed has its reason below."""
-    rows, footer = _table(table, style)
+    rows, footer = table_lines(table, style)
     return [rows, footer, [line for target in run.targets if target.failure for line in _target_lines(target, style)]]
 
 
 def _rows(run: Run, style: Style) -> list[Lines]:
     """Return the rows of all targets in one table, what was left out of each, and each verdict."""
     table = rows_table(run)
-    rows, footer = _table(table, style) if table else ([], [])
+    rows, footer = table_lines(table, style) if table else ([], [])
     reports = [(target, report.table) for target in run.targets for report in target.reports if report.table]
     cuts = [f"{target.source.target}: {sentence}" for target, table in reports for sentence in left_out(table)]
     verdicts = [line for target in run.targets for line in _target_lines(target, style)]

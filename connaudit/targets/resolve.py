@@ -93,7 +93,7 @@ def _ambient(environment: Mapping[str, str]) -> Target:
         )
     raise UsageError(
         "no target: name one, or set DATABASE_URL",
-        hint="for example: connaudit count postgresql://monitor@db.example.net/shop",
+        hint="for example: connaudit count postgresql://monitor@db/shop; to keep a list of them: connaudit config init",
     )
 
 
