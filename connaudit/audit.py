@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from connaudit.diagnostics import Diagnostic
-from connaudit.engines import Budget, Taken, engine
+from connaudit.engines import ENGINES, Budget, Taken, engine
 from connaudit.errors import NameUnknown, NoDatabase, NoSlotsLeft, QueryFailed, Refused, TargetError, TimedOut
 from connaudit.options import Options
 from connaudit.report import Failure, Outcome, Report, Source, Status, worst
@@ -160,12 +160,14 @@ def check_databases(options: Options, snapshot: Snapshot) -> None:
 
 def taken_from(targets: Sequence[Target], facts: frozenset[Fact], budget: Budget) -> Iterator[tuple[int, Taken]]:
     """Yield what each target told or why not, as it comes; every target is heard of exactly once."""
-    groups: dict[str, list[int]] = {}
+    groups: dict[str, list[int]] = {name: [] for name in ENGINES}
     for index, target in enumerate(targets):
-        groups.setdefault(target.engine, []).append(index)
+        groups[target.engine].append(index)
     missing = set(range(len(targets)))
-    streams = [_stream(name, [(i, targets[i]) for i in members], facts, budget) for name, members in groups.items()]
-    for index, taken in streams[0] if len(streams) == 1 else _merged(streams):
+    streams = [
+        _stream(name, [(i, targets[i]) for i in members], facts, budget) for name, members in groups.items() if members
+    ]
+    for index, taken in _merged(streams):
         missing.discard(index)
         yield index, taken
     for index in sorted(missing):
@@ -182,31 +184,31 @@ def _stream(
 
 
 def _merged(streams: Sequence[Iterator[tuple[int, Taken]]]) -> Iterator[tuple[int, Taken]]:
-    """Yield from several engines at once, each in a daemon thread of its own."""
+    """Yield from all engines at once: the first in this thread, where an interruption reaches what it has open.
+
+    Any others run in daemon threads; what they have open when the process leaves is bounded on the server's side.
+    """
+    others = streams[1:]
     results: queue.SimpleQueue[tuple[int, Taken] | BaseException | None] = queue.SimpleQueue()
-    stop = threading.Event()
 
     def drain(stream: Iterator[tuple[int, Taken]]) -> None:
         try:
             for item in stream:
-                if stop.is_set():
-                    break
                 results.put(item)
             results.put(None)
         except BaseException as error:  # noqa: BLE001 - handed to the main thread, which raises it
             results.put(error)
 
-    for stream in streams:
+    for stream in others:
         threading.Thread(target=drain, args=(stream,), daemon=True).start()
-    try:
-        running = len(streams)
-        while running:
-            item = results.get()
-            if isinstance(item, BaseException):
-                raise item
-            if item is None:
-                running -= 1
-            else:
-                yield item
-    finally:
-        stop.set()
+    for stream in streams[:1]:
+        yield from stream
+    running = len(others)
+    while running:
+        item = results.get()
+        if isinstance(item, BaseException):
+            raise item
+        if item is None:
+            running -= 1
+        else:
+            yield item
