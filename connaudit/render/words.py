@@ -54,7 +54,7 @@ def short(outcome: Outcome) -> str:
 def failure_sentence(failure: Failure) -> str:
     """Return why a target was not audited."""
     words = failure_words(failure)
-    if failure.is_full or failure.error.stage == "query" or words.startswith("cannot"):
+    if failure.is_full or failure.error.stage in (None, "query") or words.startswith("cannot"):
         return words
     return f"cannot connect: {words}"
 
