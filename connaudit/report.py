@@ -48,7 +48,10 @@ def worst(statuses: Iterable[Status]) -> Status:
 class Unit(Enum):
     """How a value is to be read."""
 
-    NONE = ""
+    NONE = ""  # a text, or several
+    ID = "id"  # a number that only names something: a pid, a port
+    IDS = "ids"  # several of them
+    FLAG = "flag"  # yes or no
     SECONDS = "s"
     COUNT = "count"
     CONNECTIONS = "connections"

@@ -2,16 +2,17 @@
 
 A module offers `NEEDS` (without these facts there is no verdict), `WANTS` (shown where the server tells), `METRICS`
 (the first is meant where a threshold names none), `WARNING` and `CRITICAL` (default thresholds), `CODES` (of the
-findings that it can make), a frozen `Options`, and `run(snapshot, options) -> Report`, which is pure: no clock, no
-driver, no terminal.
+findings that it can make), `COLUMNS` (of its rows) and `SUMMARY`, where it has them `BRIEF` and `OVERVIEWS`, a frozen
+`Options`, and `run(snapshot, options) -> Report`, which is pure: no clock, no driver, no terminal.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol
 
 from connaudit.options import Options, Sql
-from connaudit.report import Report
+from connaudit.report import Column, Report
 from connaudit.snapshot import Fact, Snapshot
 from connaudit.thresholds import Metric
 
@@ -42,6 +43,10 @@ class Diagnostic:
     codes: tuple[str, ...]
     options: type[Options]
     run: Run
+    columns: tuple[Column, ...]  # of the rows
+    brief: tuple[Column, ...]  # of the one row that stands for a target among many
+    summary: tuple[Column, ...]
+    overviews: Mapping[str, tuple[Column, ...]]  # tables that stand in the summary, by key
 
     def facts(self, options: Options) -> frozenset[Fact]:
         """Return what to read from the server: no statement texts for somebody who wants to see none."""
@@ -65,4 +70,8 @@ def diagnostic(name: str) -> Diagnostic:
         codes=module.CODES,
         options=module.Options,
         run=module.run,
+        columns=module.COLUMNS,
+        brief=getattr(module, "BRIEF", ()),
+        summary=module.SUMMARY,
+        overviews=getattr(module, "OVERVIEWS", {}),
     )

@@ -181,6 +181,14 @@ def _summary(scene: Scene) -> dict[str, Any]:
     }
 
 
+SUMMARY = (
+    Column("waiting", "WAITING", Unit.COUNT),
+    Column("roots", "ROOTS", Unit.COUNT),
+    Column("longest_wait_seconds", "LONGEST WAIT", Unit.SECONDS),
+    Column("depth", "DEPTH", Unit.COUNT),
+    Column("circles", "CIRCLES", Unit.COUNT),
+    Column("blockers_untold", "BLOCKERS UNTOLD", Unit.COUNT),
+)
 COLUMNS = (
     Column("tree", "PID", show=Show.ALWAYS),
     Column("wait_seconds", "WAITS", Unit.SECONDS, Show.ALWAYS),
@@ -195,21 +203,21 @@ COLUMNS = (
     Column("database", "DB", show=Show.WIDE),
     Column("client", "CLIENT", show=Show.WIDE),
     Column("mode", "MODE", show=Show.WIDE),
-    Column("blocked_by", "BLOCKED BY", show=Show.WIDE),
+    Column("blocked_by", "BLOCKED BY", Unit.IDS, Show.WIDE),
     Column("transaction_seconds", "TX AGE", Unit.SECONDS, Show.WIDE),
-    Column("pid", "ID", show=Show.DATA),
+    Column("pid", "ID", Unit.ID, Show.DATA),
     Column("role", "ROLE", show=Show.DATA),
-    Column("root", "ROOT", show=Show.DATA),
-    Column("roots", "ROOTS", show=Show.DATA),
+    Column("root", "ROOT", Unit.ID, Show.DATA),
+    Column("roots", "ROOTS", Unit.IDS, Show.DATA),
     Column("depth", "DEPTH", Unit.COUNT, Show.DATA),
-    Column("wait_is_bound", "BOUND", show=Show.DATA),
-    Column("candidates", "CANDIDATES", show=Show.DATA),
+    Column("wait_is_bound", "BOUND", Unit.FLAG, Show.DATA),
+    Column("candidates", "CANDIDATES", Unit.IDS, Show.DATA),
     Column("gid", "GID", show=Show.DATA),
     Column("backend", "BACKEND", show=Show.DATA),
     Column("backend_start", "STARTED", Unit.TIMESTAMP, Show.DATA),
-    Column("client_port", "PORT", show=Show.DATA),
+    Column("client_port", "PORT", Unit.ID, Show.DATA),
     Column("sql_mode", "SQL MODE", show=Show.DATA),
-    Column("sql_truncated", "CUT", show=Show.DATA),
+    Column("sql_truncated", "CUT", Unit.FLAG, Show.DATA),
 )
 
 

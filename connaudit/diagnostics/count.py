@@ -199,6 +199,27 @@ def _beside(snapshot: Snapshot) -> Iterable[str]:
         yield plural(kinds[Kind.INTERNAL], "background process", "background processes")
 
 
+SUMMARY = (
+    Column("used", "USED", Unit.CONNECTIONS),
+    Column("usable", "USABLE", Unit.CONNECTIONS),
+    Column("free", "FREE", Unit.CONNECTIONS),
+    Column("free_reserved", "FREE WITH RESERVE", Unit.CONNECTIONS),
+    Column("free_superuser", "FREE FOR SUPERUSERS", Unit.CONNECTIONS),
+    Column("max_connections", "LIMIT", Unit.CONNECTIONS),
+    Column("reserved", "RESERVED", Unit.CONNECTIONS),
+    Column("used_ratio", "PCT", Unit.RATIO),
+    Column("limit", "TIGHTEST LIMIT"),
+    Column("excluded_self", "OURSELVES", Unit.COUNT),
+    Column("matching", "MATCHING", Unit.COUNT),
+    Column("hidden", "HIDDEN", Unit.COUNT),
+    Column("authenticating", "AUTHENTICATING", Unit.COUNT),
+    Column("walsenders", "WALSENDERS", Unit.COUNT),
+    Column("background", "BACKGROUND", Unit.COUNT),
+    Column("refused_since_start", "REFUSED", Unit.COUNT),
+    Column("peak", "PEAK", Unit.COUNT),
+)
+
+
 def _summary(snapshot: Snapshot, used: int | None, tightest: Usage | None, matching: int) -> dict[str, Any]:
     capacity = snapshot.capacity
     known = used is not None
@@ -223,6 +244,21 @@ def _summary(snapshot: Snapshot, used: int | None, tightest: Usage | None, match
     }
 
 
+OVERVIEWS = {
+    "by_state": (
+        Column("state", "STATE", show=Show.ALWAYS),
+        Column("count", "COUNT", Unit.COUNT, Show.ALWAYS),
+        Column("oldest_seconds", "OLDEST", Unit.SECONDS, Show.ROOMY),
+    ),
+    "limits": (
+        Column("scope", "LIMIT OF", show=Show.ALWAYS),
+        Column("name", "NAME", show=Show.ALWAYS),
+        Column("used", "USED", Unit.COUNT, Show.ALWAYS),
+        Column("limit", "LIMIT", Unit.COUNT, Show.ALWAYS),
+    ),
+}
+
+
 def _by_state(snapshot: Snapshot, matching: Sequence[Session], options: Options) -> Table:
     """Count sessions by state, most first; what the server counts and does not show is a row of its own."""
     counts = Counter(_state_word(s) for s in matching)
@@ -238,12 +274,7 @@ def _by_state(snapshot: Snapshot, matching: Sequence[Session], options: Options)
     unseen = (used or 0) - len(snapshot.clients) - _replicas_in_slots(snapshot)
     if unseen > 0 and not options.only:
         rows.append(("not shown", unseen, None))
-    columns = (
-        Column("state", "STATE", show=Show.ALWAYS),
-        Column("count", "COUNT", Unit.COUNT, Show.ALWAYS),
-        Column("oldest_seconds", "OLDEST", Unit.SECONDS, Show.ROOMY),
-    )
-    return Table("by_state", columns, tuple(rows), len(rows))
+    return Table("by_state", OVERVIEWS["by_state"], tuple(rows), len(rows))
 
 
 def _replicas_in_slots(snapshot: Snapshot) -> int:
@@ -262,13 +293,20 @@ def _limits_table(capacity: Capacity) -> tuple[Table, ...]:
     own = sorted(capacity.limits, key=lambda limit: -((limit.used or 0) / max(limit.limit, 1)))
     if not own:
         return ()
-    columns = (
-        Column("scope", "LIMIT OF", show=Show.ALWAYS),
-        Column("name", "NAME", show=Show.ALWAYS),
-        Column("used", "USED", Unit.COUNT, Show.ALWAYS),
-        Column("limit", "LIMIT", Unit.COUNT, Show.ALWAYS),
-    )
-    return (Table("limits", columns, tuple((o.scope, o.name, o.used, o.limit) for o in own), len(own)),)
+    rows = tuple((o.scope, o.name, o.used, o.limit) for o in own)
+    return (Table("limits", OVERVIEWS["limits"], rows, len(own)),)
+
+
+TALLY = ("count", "idle", "idle_in_transaction", "active", "other", "hidden")
+COLUMNS = (  # of which --by chooses the first
+    *(Column(key, label) for key, label in GROUPS.items()),
+    Column("count", "COUNT", Unit.COUNT, Show.ALWAYS),
+    Column("idle", "IDLE", Unit.COUNT),
+    Column("idle_in_transaction", "IDLE-TX", Unit.COUNT),
+    Column("active", "ACTIVE", Unit.COUNT),
+    Column("other", "OTHER", Unit.COUNT, Show.DATA),
+    Column("hidden", "HIDDEN", Unit.COUNT, Show.DATA),
+)
 
 
 def _groups(sessions: Sequence[Session], by: tuple[str, ...]) -> Table:
@@ -280,16 +318,14 @@ def _groups(sessions: Sequence[Session], by: tuple[str, ...]) -> Table:
     rows = tuple((*names, *_tally(members)) for names, members in ordered)
     others = any(row[-2] for row in rows)
     hidden = any(row[-1] for row in rows)
-    columns = (
-        *(Column(key, GROUPS[key], show=Show.ALWAYS if key == by[0] else Show.TABLE) for key in by),
-        Column("count", "COUNT", Unit.COUNT, Show.ALWAYS),
-        Column("idle", "IDLE", Unit.COUNT),
-        Column("idle_in_transaction", "IDLE-TX", Unit.COUNT),
-        Column("active", "ACTIVE", Unit.COUNT),
-        Column("other", "OTHER", Unit.COUNT, Show.ROOMY if others else Show.DATA),
-        Column("hidden", "HIDDEN", Unit.COUNT, Show.TABLE if hidden else Show.DATA),
-    )
-    return Table("groups", columns, rows, len(rows), order="most first")
+    columns = {column.key: column for column in COLUMNS}
+    if others:
+        columns["other"] = replace(columns["other"], show=Show.ROOMY)
+    if hidden:
+        columns["hidden"] = replace(columns["hidden"], show=Show.TABLE)
+    columns[by[0]] = replace(columns[by[0]], show=Show.ALWAYS)
+    shown = tuple(columns[key] for key in (*by, *TALLY))
+    return Table("groups", shown, rows, len(rows), order="most first")
 
 
 def _group_value(session: Session, key: str) -> str:
@@ -317,23 +353,25 @@ def _tally(members: Sequence[Session]) -> tuple[int | None, ...]:
     return len(members), idle, in_transaction, active, other, hidden
 
 
+BRIEF = (
+    Column("used", "USED", Unit.CONNECTIONS, Show.ALWAYS),
+    Column("usable", "USABLE", Unit.CONNECTIONS),
+    Column("used_ratio", "PCT", Unit.RATIO),
+    Column("free", "FREE", Unit.CONNECTIONS),
+    Column("idle", "IDLE", Unit.COUNT, Show.ROOMY),
+    Column("idle_in_transaction", "IDLE-TX", Unit.COUNT, Show.ROOMY),
+    Column("active", "ACTIVE", Unit.COUNT, Show.ROOMY),
+)
+
+
 def _brief(snapshot: Snapshot, used: int | None, matching: Sequence[Session]) -> Table:
     """Return this target as one row of a fleet."""
     capacity = snapshot.capacity
     ratio = used / capacity.usable if used is not None and capacity.usable else None
     _, idle, in_transaction, active, _, _ = _tally(matching) if matching else (0, 0, 0, 0, 0, 0)
-    columns = (
-        Column("used", "USED", Unit.CONNECTIONS, Show.ALWAYS),
-        Column("usable", "USABLE", Unit.CONNECTIONS),
-        Column("used_ratio", "PCT", Unit.RATIO),
-        Column("free", "FREE", Unit.CONNECTIONS),
-        Column("idle", "IDLE", Unit.COUNT, Show.ROOMY),
-        Column("idle_in_transaction", "IDLE-TX", Unit.COUNT, Show.ROOMY),
-        Column("active", "ACTIVE", Unit.COUNT, Show.ROOMY),
-    )
     free = capacity.free(used) if used is not None else None
     row = (used, capacity.usable, ratio, free, idle, in_transaction, active)
-    return Table("brief", columns, (row,), 1)
+    return Table("brief", BRIEF, (row,), 1)
 
 
 def _metrics(snapshot: Snapshot, judgements: Sequence[Judgement], matching: Sequence[Session]) -> Iterable[Metric]:

@@ -201,8 +201,18 @@ def _summary(
     }
 
 
+SUMMARY = (
+    Column("count", "COUNT", Unit.COUNT),
+    Column("idle_in_transaction", "IDLE-TX", Unit.COUNT),
+    Column("aborted", "ABORTED", Unit.COUNT),
+    Column("prepared", "PREPARED", Unit.COUNT),
+    Column("oldest_idle_seconds", "OLDEST IDLE", Unit.SECONDS),
+    Column("oldest_transaction_seconds", "OLDEST TX", Unit.SECONDS),
+    Column("blocked", "BLOCKED", Unit.COUNT),
+    Column("hidden_in_transaction", "HIDDEN", Unit.COUNT),
+)
 COLUMNS = (
-    Column("pid", "PID", show=Show.ALWAYS),
+    Column("pid", "PID", Unit.ID, Show.ALWAYS),
     Column("idle_seconds", "IDLE", Unit.SECONDS, Show.ALWAYS),
     Column("transaction_seconds", "TX AGE", Unit.SECONDS),
     Column("state", "STATE", show=Show.WIDE),
@@ -214,20 +224,20 @@ COLUMNS = (
     Column("blocks", "BLOCKS", Unit.COUNT),
     Column("sql", "LAST QUERY", Unit.SQL),
     Column("gid", "GID", show=Show.DATA),
-    Column("aborted", "ABORTED", show=Show.DATA),
-    Column("idle_is_bound", "BOUND", show=Show.DATA),
+    Column("aborted", "ABORTED", Unit.FLAG, Show.DATA),
+    Column("idle_is_bound", "BOUND", Unit.FLAG, Show.DATA),
     Column("backend_start", "STARTED", Unit.TIMESTAMP, Show.DATA),
-    Column("client_port", "PORT", show=Show.WIDE),
-    Column("holds_xid", "WRITES", show=Show.DATA),
-    Column("holds_snapshot", "SNAPSHOT", show=Show.DATA),
+    Column("client_port", "PORT", Unit.ID, Show.WIDE),
+    Column("holds_xid", "WRITES", Unit.FLAG, Show.DATA),
+    Column("holds_snapshot", "SNAPSHOT", Unit.FLAG, Show.DATA),
     Column("xmin_age", "XMIN AGE", Unit.COUNT, Show.WIDE),
     Column("locks", "LOCKS", Unit.COUNT, Show.DATA),
     Column("strongest_lock", "STRONGEST LOCK", show=Show.DATA),
     Column("rows_modified", "ROWS CHANGED", Unit.COUNT, Show.DATA),
     Column("rows_locked", "ROWS LOCKED", Unit.COUNT, Show.DATA),
     Column("sql_mode", "SQL MODE", show=Show.DATA),
-    Column("sql_truncated", "CUT", show=Show.DATA),
-    Column("sql_is_real", "REAL", show=Show.DATA),
+    Column("sql_truncated", "CUT", Unit.FLAG, Show.DATA),
+    Column("sql_is_real", "REAL", Unit.FLAG, Show.DATA),
 )
 
 

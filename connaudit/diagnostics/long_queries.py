@@ -137,8 +137,16 @@ def _summary(slow: Sequence[Session], stalled: Sequence[Session], listed: Sequen
     }
 
 
+SUMMARY = (
+    Column("count", "COUNT", Unit.COUNT),
+    Column("longest_seconds", "LONGEST", Unit.SECONDS),
+    Column("waiting_for_lock", "WAITING FOR A LOCK", Unit.COUNT),
+    Column("waiting_for_client", "WAITING FOR THE CLIENT", Unit.COUNT),
+    Column("longest_waiting_for_client_seconds", "LONGEST OF THEM", Unit.SECONDS),
+    Column("system", "SYSTEM", Unit.COUNT),
+)
 COLUMNS = (
-    Column("pid", "PID", show=Show.ALWAYS),
+    Column("pid", "PID", Unit.ID, Show.ALWAYS),
     Column("age_seconds", "AGE", Unit.SECONDS, Show.ALWAYS),
     Column("doing", "DOING", show=Show.ROOMY),
     Column("wait", "WAIT"),
@@ -151,14 +159,14 @@ COLUMNS = (
     Column("wait_event_type", "WAIT TYPE", show=Show.DATA),
     Column("wait_event", "WAIT EVENT", show=Show.DATA),
     Column("lock_wait_seconds", "LOCK WAIT", Unit.SECONDS, Show.WIDE),
-    Column("blocked_by", "BLOCKED BY", show=Show.WIDE),
+    Column("blocked_by", "BLOCKED BY", Unit.IDS, Show.WIDE),
     Column("transaction_seconds", "TX AGE", Unit.SECONDS, Show.WIDE),
-    Column("query_id", "QUERY ID", show=Show.WIDE),
+    Column("query_id", "QUERY ID", Unit.ID, Show.WIDE),
     Column("parallel_workers", "WORKERS", Unit.COUNT, Show.WIDE),
     Column("backend_start", "STARTED", Unit.TIMESTAMP, Show.DATA),
-    Column("client_port", "PORT", show=Show.WIDE),
+    Column("client_port", "PORT", Unit.ID, Show.WIDE),
     Column("sql_mode", "SQL MODE", show=Show.DATA),
-    Column("sql_truncated", "CUT", show=Show.DATA),
+    Column("sql_truncated", "CUT", Unit.FLAG, Show.DATA),
 )
 
 

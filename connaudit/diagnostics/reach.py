@@ -25,13 +25,14 @@ class Options(opt.Options):
     """What can be asked: only how long it may take."""
 
 
-SUMMARY = (Column("seconds", "TIME", Unit.SECONDS), Column("tls", "TLS"))
+COLUMNS: tuple[Column, ...] = ()
+SUMMARY = (Column("seconds", "TIME", Unit.SECONDS), Column("tls", "TLS", Unit.FLAG))
 STAGES = (Column("stage", "STAGE", show=Show.ALWAYS), Column("seconds", "TIME", Unit.SECONDS, Show.ALWAYS))
 OVERVIEWS = {"stages": STAGES}
 BRIEF = (
     Column("server", "SERVER", show=Show.ALWAYS),
     Column("role", "ROLE"),
-    Column("tls", "TLS", show=Show.ROOMY),
+    Column("tls", "TLS", Unit.FLAG, Show.ROOMY),
     Column("seconds", "TIME", Unit.SECONDS, Show.ALWAYS),
 )
 
