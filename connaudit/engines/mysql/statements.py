@@ -234,7 +234,6 @@ join performance_schema.threads t on t.thread_id = h.thread_id
 where h.sql_text is not null and t.processlist_id in %(ids)s""",
     grant="performance_schema",
 )
-DATABASES = Statement("databases", "show databases")
 
 MYSQL, MARIADB = "MySQL", "MariaDB"
 
