@@ -25,7 +25,7 @@ from connaudit.snapshot import Fact, Snapshot
 from connaudit.targets import Host, Secret, Target
 from tests.certificates import Authority
 from tests.conftest import Start
-from tests.engines.postgresql import failure, snapshot, take_all, target
+from tests.engines.postgresql import failure, session, snapshot, take_all, target
 from tests.faults import Act, Fault, Proxy, Stage, refused_port
 from tests.servers import Role, Running
 
@@ -84,22 +84,33 @@ def test_tls_demanded_of_a_server_without(postgres: Running) -> None:
     assert error.stage == "tls"
 
 
-def test_a_certificate_is_checked_as_far_as_it_was_asked(postgres: Running, start: Start, authority: Authority) -> None:
+def encrypted(server: Running, host: str, port: int, mode: str, root: Authority) -> Target:
+    options = (("sslmode", mode), ("sslrootcert", str(root.certificate)))
+    return target(server, hosts=(Host(host, port),), options=options)
+
+
+def test_a_certificate_is_checked_as_far_as_it_was_asked(postgres: Running, authority: Authority) -> None:
     other = Authority(authority.place, "other")
+    with Proxy(postgres, tls=authority.server_side("localhost")) as proxy:
+        assert snapshot(encrypted(postgres, "localhost", proxy.port, "verify-full", authority)).server.tls
+        assert snapshot(encrypted(postgres, HERE, proxy.port, "verify-ca", authority)).server.tls
+        for host, mode, root in (("localhost", "verify-ca", other), (HERE, "verify-full", authority)):
+            error = failure(encrypted(postgres, host, proxy.port, mode, root))
+            assert isinstance(error, TlsFailed)
+            assert error.stage == "tls"
+
+
+def test_a_server_tells_who_comes_by_tls(postgres_any: Running, start: Start, authority: Authority) -> None:
+    if postgres_any.ask("show ssl_library") == [("",)]:  # built without TLS
+        assert isinstance(failure(target(postgres_any, options=(("sslmode", "require"),))), TlsFailed)
+        return
     certificate, key = authority.issue("localhost")
-    own = start(postgres, ssl="on", ssl_cert_file=str(certificate), ssl_key_file=str(key))
-
-    def encrypted(host: str, mode: str, root: Authority) -> Target:
-        options = (("sslmode", mode), ("sslrootcert", str(root.certificate)))
-        return target(own, hosts=(Host(host, own.port),), options=options)
-
-    taken = snapshot(encrypted("localhost", "verify-full", authority))
+    own = start(postgres_any, ssl="on", ssl_cert_file=str(certificate), ssl_key_file=str(key))
+    with own.session(sslmode="disable") as clear, own.session(host=own.socket) as local:
+        taken = snapshot(encrypted(own, "localhost", own.port, "verify-full", authority))
     assert taken.server.tls
     assert [s.encrypted for s in taken.sessions if s.is_self] == [True]
-    for wrong in (encrypted("localhost", "verify-ca", other), encrypted(HERE, "verify-full", authority)):
-        error = failure(wrong)
-        assert isinstance(error, TlsFailed)
-        assert error.stage == "tls"
+    assert (session(taken, clear.id).encrypted, session(taken, local.id).encrypted) == (False, None)
 
 
 def test_another_role_of_the_server_was_wanted(postgres: Running) -> None:
