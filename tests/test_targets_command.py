@@ -111,4 +111,4 @@ def test_test_says_why_not(postgres: Running) -> None:
 def test_a_target_that_answers_too_slowly_can_be_a_warning(postgres: Running) -> None:
     result = connaudit("targets", "test", "-w", "time=1ms", "-c", "time=1h", "--json", postgres.url())
     ((finding,),) = (target["findings"] for target in result.json["targets"])
-    assert (result.status, finding["code"], finding["metric"]) == (1, "CA801", "time")
+    assert (result.status, finding["code"], finding["metric"]) == (1, "CA902", "time")

@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,7 +12,8 @@ import click
 from connaudit import __version__
 from connaudit.audit import audit
 from connaudit.cli import output
-from connaudit.cli.planning import Invocation, muster, own_settings, set_up
+from connaudit.cli.planning import Fleet, Invocation, Setup, muster, own_settings, set_up
+from connaudit.cli.progress import progress
 from connaudit.cli.settings import HELP, SETTINGS, Setting, Values
 from connaudit.diagnostics import Diagnostic, diagnostic
 from connaudit.engines import Budget
@@ -70,18 +71,23 @@ def help_text(asked: Diagnostic) -> str:
     )
 
 
-def run(call: Invocation, asked: Sequence[Diagnostic]) -> int:
-    """Audit, render, write; return the exit status."""
+Complete = Callable[[Setup, Fleet, tuple[Outcome, ...]], tuple[Outcome, ...]]
+
+
+def run(call: Invocation, asked: Sequence[Diagnostic], complete: Complete | None = None) -> int:
+    """Audit, render, write; return the exit status. `complete` adds to the outcomes what no server tells."""
     began, started_at = time.monotonic(), datetime.now(UTC)
     setup = set_up(call)
     settings = setup.settings
     if settings.format not in FORMATS:
         raise UsageError(f"--format: there is no format {settings.format!r}; there are {', '.join(FORMATS)}")
+    if settings["fields"] == ("help",):
+        return tell_fields(asked, settings)
     style = style_of(settings, call.environment)
     fleet = muster(setup, asked, started_at.date())
-    budget = Budget(settings["timeout"], began + settings.deadline, settings["jobs"])
-    audited = audit(fleet.targets, lambda target: fleet.plans[target.name], budget)
-    outcomes = tuple(outcome for each in audited for outcome in each)
+    outcomes = audited(fleet, settings, began)
+    if complete:
+        outcomes = complete(setup, fleet, outcomes)
     status = exit_status(outcomes, settings)
     if settings["quiet"] and status is Status.OK:
         return int(status)
@@ -101,6 +107,25 @@ def run(call: Invocation, asked: Sequence[Diagnostic]) -> int:
             output.say(f"warning: {warning}", public)
     speak(outcomes, public)
     return int(status)
+
+
+def audited(fleet: Fleet, settings: Values, began: float) -> tuple[Outcome, ...]:
+    """Return the outcomes of all targets in their order; `began` is when the run's own clock started."""
+    budget = Budget(settings["timeout"], began + settings.deadline, settings["jobs"])
+    with progress(len(fleet.targets), wanted=not settings["quiet"]) as line:
+        found = audit(fleet.targets, lambda target: fleet.plans[target.name], budget, line)
+    return tuple(outcome for each in found for outcome in each)
+
+
+def tell_fields(asked: Sequence[Diagnostic], settings: Values) -> int:
+    """List the columns that --fields and --sort know; those of `check` are always all shown."""
+    if len(asked) > 1:
+        raise UsageError(
+            "--fields: a list of checks has no columns to choose from", hint="connaudit count --fields help"
+        )
+    columns = [column.key for each in asked for column in (*each.columns, *each.brief)]
+    output.write("".join(f"{key}\n" for key in dict.fromkeys(columns)), settings["output"])
+    return int(Status.OK)
 
 
 def style_of(settings: Values, environment: Mapping[str, str]) -> Style:

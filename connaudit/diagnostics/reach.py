@@ -15,7 +15,7 @@ NEEDS: frozenset[Fact] = frozenset()
 WANTS: frozenset[Fact] = frozenset()
 TIME = Judged("time", Measure.SECONDS, "from the look-up of the name to the last row")
 METRICS = (TIME,)
-CODES = ("CA801",)
+CODES = ("CA902",)
 WARNING: tuple[str, ...] = ()
 CRITICAL: tuple[str, ...] = ()
 
@@ -43,7 +43,7 @@ def run(snapshot: Snapshot, options: Options) -> Report:
     seconds = sum(taken for _, taken in snapshot.stages)
     judgement = judge(TIME, seconds, limits(options, METRICS, WARNING, CRITICAL))
     said = f"answered in {format_duration(seconds)}"
-    finding = (judgement.finding("CA801", said),) if judgement.decisive else ()
+    finding = (judgement.finding("CA902", said),) if judgement.decisive else ()
     return Report(
         check="reach",
         source=source(snapshot),
