@@ -33,9 +33,7 @@ _NO = frozenset({"0", "false", "no", "off"})
 
 
 def from_url(parts: Parts) -> Target:
-    """Return the target of a URL."""
-    if len(parts.hosts) > 1:
-        raise Malformed("a MySQL URL names one host; give each server as a target of its own")
+    """Return the target of a URL; several hosts are addresses of one server, tried in turn."""
     options = _options(parts)
     socket = options.pop("unix-socket", None)
     hosts = tuple(Host(name, int(port) if port else None) for name, port in parts.hosts)
@@ -117,7 +115,7 @@ def complete(target: Target, around: Surroundings) -> Target:
     plain = {key: value for key, (value, _) in found.items()}
     return replace(
         target,
-        hosts=(_host(target.hosts[0] if target.hosts else None, plain, around),),
+        hosts=tuple(_host(host, plain, around) for host in target.hosts or (None,)),
         user=target.user or plain.get("user") or around.login,
         database=target.database or plain.get("database") or None,
         password=password,

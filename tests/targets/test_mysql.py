@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from connaudit.errors import ConfigError, UsageError
 from connaudit.targets import Host, Secret, Target, mycnf, mysql
 from connaudit.targets.parse import parse
+from connaudit.targets.resolve import resolve
 from connaudit.targets.surroundings import Surroundings
 from tests.targets.conftest import Around, write
 
@@ -207,3 +208,8 @@ def test_what_is_quoted_by_the_rules_is_read_back(tmp_path_factory: pytest.TempP
     path.write_text(f"[client]\npassword={quoted(value)}\n", encoding="utf-8", newline="")
     (option,) = mycnf.read(str(path))
     assert option.value == value
+
+
+def test_several_hosts_of_a_mysql_url_are_tried_in_turn() -> None:
+    found = resolve(["mysql://app@db1,db2:3307/"], environment={}, home="/nonexistent").targets[0]
+    assert [(host.name, host.port) for host in found.hosts] == [("db1", 3306), ("db2", 3307)]

@@ -47,7 +47,6 @@ MALFORMED = [
     "postgresql://me@db1/shop?password=s3cr3t&s3cr3t",
     "postgresql://me:s3cr3t@db1/shop?password=%ff",
     "gopher://me:s3cr3t@db1/shop",
-    "mysql://me:s3cr3t@db1,db2/shop",
     "mysql://me:s3cr3t@db1/shop?ssl-mode=s3cr3t",
     "host=db1 password=x s3cr3t",
     "host=db1 password=x s3cr3t=y",

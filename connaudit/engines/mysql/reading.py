@@ -254,7 +254,7 @@ def _server(reading: Read, found: Iterable[Session], wire: Wire, started: str | 
         engine="mysql",
         product=reading.product,
         version=reading.version,
-        version_text=text(reading.head["version"]) or "",
+        version_text=(text(reading.head["version"]) or "").partition("-")[0],  # without the packager's words
         started_at=started,
         replica=True if appliers else None,
         via_pooler=wire.session != reading.own,
