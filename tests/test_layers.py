@@ -28,11 +28,12 @@ MAY_IMPORT = {
     "render": {"errors", "report", "snapshot", "units"},
     "audit": {"diagnostics", "engines", "errors", "options", "report", "snapshot", "targets"},
     "configuration": {"errors", "targets"},
+    "explaining": {"errors"},
     "demo": {"errors"},
     "history": {"errors", "report", "snapshot", "units"},
     "cli": {
-        "audit", "configuration", "demo", "diagnostics", "engines", "errors", "history", "options", "render", "report",
-        "snapshot", "targets", "thresholds", "units",
+        "attribution", "audit", "configuration", "demo", "diagnostics", "engines", "errors", "explaining", "history",
+        "options", "render", "report", "snapshot", "targets", "thresholds", "units",
     },
     "__main__": {"cli"},
 }  # fmt: skip

@@ -15,6 +15,7 @@ OTHERS = {
     "check": "connaudit.cli.check:command",
     "config": "connaudit.cli.config:command",
     "targets": "connaudit.cli.targets:command",
+    "explain": "connaudit.cli.explain:command",
     "demo": "connaudit.cli.demo:command",
 }
 
