@@ -36,6 +36,7 @@ def mode(target: Target, over_socket: bool) -> str:
     return given or PREFERRED
 
 
+_FILES = ("ssl-ca", "ssl-capath", "ssl-cert", "ssl-key")
 _OTHER_CA = "name the CA that signed it with ssl-ca, or accept any certificate with ssl-mode=REQUIRED"
 _OTHER_NAME = "connect by the name in the certificate, or accept any name with ssl-mode=VERIFY_CA"
 _MISMATCHES = (62, 64)  # OpenSSL's codes for another host name, another address
@@ -48,13 +49,17 @@ class Gate:
         self._mode = mode
         self._target = target
         self._attempt = attempt
+        if any(map(target.option, _FILES)):  # one that cannot be used is said whether or not the server has TLS
+            self._context()
+
+    def _context(self) -> ssl.SSLContext:
+        return context(self._mode, *map(self._target.option, _FILES))
 
     def wrap_socket(self, sock: socket.socket, server_hostname: str) -> ssl.SSLSocket:
         """Return the socket with TLS on it; TlsFailed, never a connection that was to be verified and is not."""
         self._attempt.enter("tls")
-        option = self._target.option
         try:
-            ready = context(self._mode, *(option(key) for key in ("ssl-ca", "ssl-capath", "ssl-cert", "ssl-key")))
+            ready = self._context()
             sock.settimeout(self._attempt.remaining())
             wrapped = ready.wrap_socket(sock, server_hostname=server_hostname)
         except (OSError, ValueError) as error:
