@@ -1,7 +1,8 @@
-"""Connections in use against the limit, by state and by application, user, database or client.
+"""Connections in use against the limit, by state and by owner.
 
-Usable is what an ordinary role can ever have: the server's limit without what is reserved. The session of this audit
-is not counted. Where a role or a database has a limit of its own, the tightest of them all decides and is named.
+Owners are applications, users, databases or clients, as --by says. Usable is what an ordinary role can ever have: the
+server's limit without what is reserved. The session of this audit is not counted. Where a role or a database has a
+limit of its own, the tightest of them all decides and is named.
 """
 
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Sessions idle in transaction, with what they hold and whom they hold up.
+"""Sessions idle in transaction: what they hold, whom they block.
 
 Two clocks: IDLE is the time since the session went idle, which decides; TX AGE is the time since its transaction began,
 which a busy session can have as well (threshold `tx_age`). The statement shown is the last one, not a running one.

@@ -1,4 +1,4 @@
-"""Statements that have been running for --min-age or longer, oldest first.
+"""Statements that have been running for long, oldest first.
 
 Only leaders are listed: parallel workers are counted beside them. A statement that waits for its client, which neither
 sends nor reads, is no slow query but a leak, and is listed as a class of its own; so are those that wait for a lock.

@@ -48,7 +48,7 @@ def take(targets: Sequence[Target], facts: frozenset[Fact], budget: Budget) -> I
 
 def _started(index: int, target: Target, facts: frozenset[Fact], budget: Budget, results: Results) -> Attempt:
     """Return an attempt whose thread has begun."""
-    attempt = Attempt(min(time.monotonic() + budget.timeout, budget.deadline))
+    attempt = Attempt(min(time.monotonic() + budget.seconds(target), budget.deadline))
 
     def work() -> None:
         try:
