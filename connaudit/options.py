@@ -86,6 +86,7 @@ class Declared:
     read: Callable[[str], Any] | None  # None: a switch without a value
     help: str
     metavar: str = ""
+    multiple: bool = False  # may be given several times: the field is a tuple of what was read
 
 
 def option(
@@ -95,9 +96,10 @@ def option(
     help: str,
     read: Callable[[str], Any] | None = None,
     metavar: str = "",
+    multiple: bool = False,
 ) -> Any:
     """Declare a field of an `Options` class that is an option of the command line, too."""
-    return field(default=default, metadata={"declared": Declared(flag, read, help, metavar)})
+    return field(default=default, metadata={"declared": Declared(flag, read, help, metavar, multiple)})
 
 
 def duration(flag: str, *, default: str, help: str) -> Any:

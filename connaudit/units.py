@@ -1,4 +1,4 @@
-"""Durations and ratios: read from what people type, written as people read them."""
+"""Durations, instants and ratios: read from what people type, written as people read them."""
 
 import re
 
@@ -47,6 +47,26 @@ def format_duration(seconds: float) -> str:
         return f"{hours}h{minutes:02}m"
     days, hours = divmod(hours, 24)
     return f"{days}d{hours:02}h"
+
+
+def round_duration(seconds: float) -> str:
+    """Return a duration that somebody chose, as they would write it.
+
+    >>> [round_duration(s) for s in (600, 5400, 86400, 2.5)]
+    ['10m', '1h30m', '1d', '2.5s']
+    """
+    return format_duration(seconds).replace("m00s", "m").replace("h00m", "h").replace("d00h", "d")
+
+
+def instant(moment: str) -> float:
+    """Return an RFC 3339 time as seconds since 1970.
+
+    >>> instant("1970-01-01T00:01:00.5Z")
+    60.5
+    """
+    from datetime import datetime
+
+    return datetime.fromisoformat(moment).timestamp()
 
 
 def format_number(value: float) -> str:

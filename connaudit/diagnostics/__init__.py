@@ -3,10 +3,11 @@
 A module offers `NEEDS` (without these facts there is no verdict), `WANTS` (shown where the server tells), `METRICS`
 (the first is meant where a threshold names none), `WARNING` and `CRITICAL` (default thresholds), `CODES` (of the
 findings that it can make), `COLUMNS` (of its rows) and `SUMMARY`, where it has them `BRIEF` and `OVERVIEWS`, a frozen
-`Options`, and `run(snapshot, options) -> Report`, which is pure: no clock, no driver, no terminal.
+`Options`, and `run(snapshot, options) -> Report`, which is pure: no clock, no driver, no terminal. One that can tell more
+from several snapshots of a target offers `run_series` besides.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol
@@ -17,7 +18,7 @@ from connaudit.snapshot import Fact, Snapshot
 from connaudit.thresholds import Metric
 
 # In the order in which `check` asks them. The name is the command; the module has underscores for hyphens.
-NAMES = ("count", "idle-tx", "long-queries", "blocking")
+NAMES = ("count", "idle-tx", "long-queries", "blocking", "leaks")
 
 # Answered by commands of their own, and never by `check`.
 APART = ("reach",)
@@ -27,6 +28,12 @@ class Run(Protocol):
     """How a diagnostic judges."""
 
     def __call__(self, snapshot: Snapshot, options: Any) -> Report: ...  # noqa: D102 - the module says it
+
+
+class RunSeries(Protocol):
+    """How a diagnostic judges several snapshots of one target, in the order of time."""
+
+    def __call__(self, snapshots: Sequence[Snapshot], options: Any) -> Report: ...  # noqa: D102 - the module says it
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +50,7 @@ class Diagnostic:
     codes: tuple[str, ...]
     options: type[Options]
     run: Run
+    run_series: RunSeries | None  # None: it knows one look only
     columns: tuple[Column, ...]  # of the rows
     brief: tuple[Column, ...]  # of the one row that stands for a target among many
     summary: tuple[Column, ...]
@@ -70,6 +78,7 @@ def diagnostic(name: str) -> Diagnostic:
         codes=module.CODES,
         options=module.Options,
         run=module.run,
+        run_series=getattr(module, "run_series", None),
         columns=module.COLUMNS,
         brief=getattr(module, "BRIEF", ()),
         summary=module.SUMMARY,

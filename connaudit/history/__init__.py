@@ -1,0 +1,1 @@
+"""What is remembered of targets between runs, and what follows from it."""
