@@ -3,13 +3,14 @@
 #   make test       all tests, on PostgreSQL and MariaDB servers of their own; T=tests/targets K=pattern to choose
 #   make check      what a reviewer would say: ruff, mypy
 #   make fix        ... and what of it can be mended by itself
+#   make docs       makes the generated parts of README.md again; make check-readme says whether they are current
 #   make matrix     the tests that need servers, on each server of $CONNAUDIT_TEST_SERVERS
 
 PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check fix matrix servers
+.PHONY: demo test check fix docs check-readme matrix servers
 .DEFAULT_GOAL := test
 
 demo: .venv/installed
@@ -26,6 +27,12 @@ check: .venv/installed-test .venv/installed-lint
 fix: .venv/installed-lint
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+docs: .venv/installed
+	$(BIN)/python -m tests.readme
+
+check-readme: .venv/installed
+	$(BIN)/python -m tests.readme --check
 
 matrix: .venv/installed-test
 	$(BIN)/python -m tests.matrix $(T)
