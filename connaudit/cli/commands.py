@@ -16,6 +16,7 @@ OTHERS = {
     "config": "connaudit.cli.config:command",
     "targets": "connaudit.cli.targets:command",
     "explain": "connaudit.cli.explain:command",
+    "schema": "connaudit.cli.schema:command",
     "demo": "connaudit.cli.demo:command",
 }
 

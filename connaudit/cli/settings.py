@@ -113,6 +113,10 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("format", ("-f", "--format"), "how the report is written", metavar="FORMAT", default="table"),
     Setting("json", ("--json",), "the same as -f json", switch=True),
     Setting("output", ("-o", "--output"), "write there; an existing file is replaced at once", metavar="FILE"),
+    Setting("save", ("--save",), "keep what servers told in this file, for --from", metavar="FILE"),
+    Setting(
+        "from", ("--from",), "judge what --save has kept, and ask no server; `-` is standard input", metavar="FILE"
+    ),
     Setting("fields", ("--fields",), "only these columns; `help` lists them", words, "LIST|help"),
     Setting("sort", ("--sort",), "order rows by a column", metavar="FIELD[:desc]"),
     Setting("limit", ("-n", "--limit"), "at most so many rows", whole(1), "N"),
@@ -229,14 +233,16 @@ def values(sources: Sources) -> Values:
 
 
 def written(setting: Setting, value: Any) -> Value:
-    """Return a value as it would be written in a configuration file; None where nothing is set."""
+    """Return a value as text, as it would be written in a configuration file; None where nothing is set."""
     if isinstance(value, tuple):
         return tuple(written(setting, item) for item in value)
     if isinstance(value, Status):
         return value.word
     if isinstance(value, float) and setting.metavar == "DUR":
         return format_duration(value) if parse_duration(format_duration(value)) == value else f"{value:g}s"
-    return value if isinstance(value, bool | int | float) or value is None else str(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return None if value is None else str(value)
 
 
 def setting(name: str) -> Setting:
