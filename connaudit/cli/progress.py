@@ -22,9 +22,9 @@ class Progress:
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
 
-    def __call__(self, done: int) -> None:
-        """Hear how many targets are done."""
-        self._done = done
+    def __call__(self, *_told: object) -> None:
+        """Hear that one more target is done, whatever it told."""
+        self._done += 1
 
     def _work(self) -> None:
         pause = PATIENCE
