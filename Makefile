@@ -4,6 +4,7 @@
 #   make check      what a reviewer would say: ruff, mypy
 #   make fix        ... and what of it can be mended by itself
 #   make docs       makes the generated parts of README.md again; make check-readme says whether they are current
+#   make bench      how fast it is beside what people use instead; ONLY=starts to choose, bench-record for the README
 #   make matrix     the tests that need servers, on each server of $CONNAUDIT_TEST_SERVERS
 
 PYTHON ?= python3
@@ -36,6 +37,12 @@ check-readme: .venv/installed
 
 matrix: .venv/installed-test
 	$(BIN)/python -m tests.matrix $(T)
+
+bench: .venv/installed-test servers
+	$(BIN)/python -m tests.benchmarks $(if $(ONLY),--only $(ONLY))
+
+bench-record: .venv/installed-test servers
+	$(BIN)/python -m tests.benchmarks $(if $(ONLY),--only $(ONLY)) --record README.md
 
 # Where somebody names a directory of servers, those are the servers.
 servers: .venv/installed
