@@ -1,6 +1,5 @@
 """The tree of commands; each is imported when it is called."""
 
-import difflib
 from importlib import import_module
 from typing import Any
 
@@ -18,6 +17,20 @@ OTHERS = {
     "explain": "connaudit.cli.explain:command",
     "schema": "connaudit.cli.schema:command",
     "demo": "connaudit.cli.demo:command",
+}
+# What each is for. The list of commands is written from here: to import them all takes longer than most of them run.
+SUMMARIES = {
+    "count": "Connections in use against the limit, and who holds them.",
+    "idle-tx": "Sessions idle in transaction, and whom they hold up.",
+    "long-queries": "Statements that have been running for long, oldest first.",
+    "blocking": "Who blocks whom: each wait for a lock, below its root.",
+    "leaks": "Connections that nobody seems to use any more.",
+    "check": "All checks on all chosen targets: for cron and monitoring.",
+    "config": "Where the configuration lies, what holds, what is wrong.",
+    "targets": "Which targets there are, and whether they can be audited.",
+    "explain": "What a finding or a topic is about, and how to fix it.",
+    "schema": "The JSON Schema of what a command writes with --json.",
+    "demo": "Try connaudit on a throwaway server.",
 }
 
 
@@ -40,6 +53,8 @@ class Several(click.Group):
         """Name the nearest command where there is none of that name."""
         name = args[0]
         if name not in self.list_commands(ctx) and not name.startswith("-"):
+            import difflib
+
             near = difflib.get_close_matches(name, self.list_commands(ctx), 1)
             ctx.fail(f"No such command {name!r}." + (f" Did you mean {near[0]!r}?" if near else ""))
         return super().resolve_command(ctx, args)
@@ -51,6 +66,11 @@ class Commands(Several):
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names in the order of the help."""
         return [*NAMES, *OTHERS]
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write what each command is for."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, SUMMARIES[name]) for name in self.list_commands(ctx)])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return the command of exactly that name."""
