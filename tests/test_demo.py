@@ -88,15 +88,22 @@ def test_with_a_bare_environment_it_shows_every_command_and_its_verdict(place: P
 
 def test_commands_find_who_misbehaves(place: Path) -> None:
     shown = connaudit("demo", env={"TMPDIR": str(place)}).out.split("\n$ connaudit ")
-    count, idle, long = (next(text for text in shown if text.startswith(name)) for name in NAMES[:3])
+    count, idle, long, waits, leaks = (
+        next(text for text in shown if text.startswith(name))
+        for name in ("count", "idle-tx", "long-queries", "blocking", "leaks")
+    )
     assert f"{sum(actor.count for actor in ACTORS)} of 37 usable connections in use" in count
-    assert re.search(r"uvicorn: shop.asgi +shop_web +8 +8 ", count)
+    assert re.search(r"uvicorn: shop.asgi +shop_web +12 +12 ", count)
     assert re.search(r"celery@worker-3 .* writes.* 1 +UPDATE orders_order SET status = \?", idle)
     assert re.search(r"report: nightly.py .* snapshot ", idle)
     assert "1 of them aborted" in idle
     assert re.search(r"waiting for a lock .*gunicorn", long)
     assert re.search(r"running .*metabase", long)
     assert re.search(r"waiting for the client .*pg_dump", long)
+    assert re.search(r"`- \d+ .*gunicorn", waits)
+    assert re.search(r"uvicorn: shop.asgi .* leak growing", leaks)
+    assert re.search(r"gunicorn: worker \[shop.wsgi\] .* pool ", leaks)
+    assert re.search(r"sqlalchemy: catalog-api .* pool ", leaks)
 
 
 def test_a_users_own_settings_change_nothing(place: Path, tmp_path: Path) -> None:

@@ -32,9 +32,9 @@ def demonstrate(*, keep: bool) -> Status:
     tell("Starting a throwaway PostgreSQL and its clients...")
     with throwaway() as server, connected(server) as stage:
         introduce(server)
-        done = [show(step, server) for step in STEPS]
+        done = [show(step, stage) for step in STEPS]
         if keep:
-            wait(server, stage)
+            wait(stage)
     tell("", "The server is stopped, and everything it wrote is removed.")
     if not keep:
         tell("To try further commands on it: connaudit demo --keep")
@@ -69,10 +69,11 @@ def export(server: Server) -> str:
     return f"$ export DATABASE_URL={shlex.quote(server.url)}"
 
 
-def show(step: Step, server: Server) -> bool:
+def show(step: Step, stage: Stage) -> bool:
     """Run one command on this terminal, and return whether it could do its work."""
+    stage.use_pools()
     tell("", f"# {step.why}", f"$ connaudit {shlex.join(step.words)}")
-    number = run(step, server)
+    number = run(step, stage.server)
     if number not in list(Status):
         tell(f"-> ended by signal {-number}")
         return False
@@ -121,12 +122,12 @@ def environment(server: Server, ours: Mapping[str, str]) -> dict[str, str]:
     return {**kept, "DATABASE_URL": server.url, "CONNAUDIT_CONFIG": "none"}
 
 
-def wait(server: Server, stage: Stage) -> None:
+def wait(stage: Stage) -> None:
     """Leave everything running until Ctrl-C or the server's end."""
     text = "All of it stays until you press Ctrl-C here. In another terminal:"
-    tell("", *textwrap.wrap(text), "", f"  export DATABASE_URL={shlex.quote(server.url)}", "  connaudit count")
+    tell("", *textwrap.wrap(text), "", f"  export DATABASE_URL={shlex.quote(stage.server.url)}", "  connaudit count")
     try:
-        while not server.ended(within=1.0):
+        while not stage.server.ended(within=1.0):
             stage.use_pools()
     except Interrupted as interrupted:
         if interrupted.number != signal.SIGINT:  # Ctrl-C is how it is meant to end

@@ -52,6 +52,7 @@ class Actor:
     running: str | None = None  # begun after that, and left running
     count: int = 1
     reused: bool = False  # a pool: its connections are used again and again
+    pace: float = 0.0  # seconds from one client to the next: what opens all of them at once is no leak
 
 
 ACTORS = (
@@ -116,7 +117,7 @@ ACTORS = (
         "active",
         running="COPY public.orders_order TO stdout",
     ),
-    Actor("uvicorn: shop.asgi", "shop_web", "leaked: each used once and forgotten", (ORDERS,), count=8),
+    Actor("uvicorn: shop.asgi", "shop_web", "leaked: each used once and forgotten", (ORDERS,), count=12, pace=0.35),
 )
 
 
@@ -147,6 +148,7 @@ def connected(server: Server) -> Iterator[Stage]:
             stage = Stage(server)
             for actor in ACTORS:
                 for _ in range(actor.count):
+                    time.sleep(actor.pace)
                     enter(stage, actor, leaving)
             wait_for_all(stage)
             stage.use_pools()
