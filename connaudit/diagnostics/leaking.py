@@ -8,19 +8,20 @@ how long, but how often the same client opened a NEW connection while one that i
     passed over  pairs of a forsaken connection and one that was opened later, while it lay idle
     forsaken     used once and idle ever since, for T or longer; in a series: opened within it and not seen used again
 
-Where this goes wrong, and what holds it back (numbers: tests/diagnostics/test_leaking.py prints them):
+Where this goes wrong, and what holds it back (tests/diagnostics/test_leaking.py prints how often):
 
 - Workers that each keep a connection, and so little traffic that each is opened at its own time: a chain as long as
   there are workers. They are used again, sooner or later: the more often that is seen, the more must be passed over
-  (SKIPS). Where nothing was used again yet they look like a leak until SKIPS is reached by 8 of them; a bound settles
-  it at once, and one look says `suspect` up to there.
+  (SKIPS). A minute after a start at 0.3 requests a second, 8 or 16 of them were called a leak in 0 of 20 watches each
+  and suspected in most, 32 were called one in 1 of 20. A bound settles it at once.
 - Connections that live for a fixed time and are then opened anew (CONN_MAX_AGE with little traffic) are all used once.
-  Each opening ends one: in a series that counts as use, and the number does not rise. One look cannot see it: a bound
-  or a series does.
+  Each opening ends one: in a series that counts as use, and the number does not rise. One look cannot see it and calls
+  32 such workers a leak; a bound or a series does not.
 - Pools that open their connections beforehand: each start is one step of a chain, however many it opens. What nobody
   ever used is no evidence in one look.
 - A leak inside healthy traffic under the same name: the share of its connections in the group may be small. Those that
-  are used again tell how soon that happens; so many that never are cannot be chance (BEYOND_CHANCE).
+  are used again tell how soon that happens; so many that never are cannot be chance (BEYOND_CHANCE), nor merely rare
+  workers, of which some would be used now and then (BETWEEN).
 
 Not found, because the server cannot know: connections kept and used again by threads that nobody needs (`parked`, or
 `excess over bound`), members of a pool that are never given back (idle and full here, time-outs in the client), leaks
@@ -42,7 +43,7 @@ from connaudit.units import format_duration, plural, round_duration
 
 LEAST = 5  # forsaken connections that make a leak, the chain of a series and the rise in its number
 STEPS = 3  # the chain that makes a suspect; of one look also that of a leak: bursts leave several per step
-SKIPS = 40  # passed over for each time that a connection was used again, and one: 8 of which none was
+SKIPS = 40  # passed over for each time that a connection was used again, and one: 10 of which none was
 ONCE_SHARE = 0.6  # of those long idle that must have been used once, in one look
 BEYOND_CHANCE = 2.0  # as many times as chance would leave unused ...
 ALLOWANCE = 3  # ... and so many more
