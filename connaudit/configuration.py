@@ -11,9 +11,10 @@ import fnmatch
 import glob
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
+from connaudit.dataclass import dataclass
 from connaudit.errors import ConfigError, UsageError
 from connaudit.targets import Secret, Target, secrets
 from connaudit.targets.parse import parse

@@ -7,10 +7,11 @@ metadata, made by `option()`, says how they are read and explained.
 import dataclasses
 import fnmatch
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import Any
 
+from connaudit.dataclass import dataclass
 from connaudit.snapshot import Session
 from connaudit.thresholds import Condition
 from connaudit.units import parse_duration

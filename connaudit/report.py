@@ -4,10 +4,11 @@ Keys of columns, metrics and summaries are a contract with scripts; labels and s
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import Enum, IntEnum
 from typing import Any, Self
 
+from connaudit.dataclass import dataclass
 from connaudit.errors import NoSlotsLeft, TargetError
 from connaudit.snapshot import Address, Fact, Gap, Server
 

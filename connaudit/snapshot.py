@@ -8,9 +8,10 @@ Ages are seconds by the server's own clock at `Snapshot.taken_at`.
 import dataclasses
 import types
 import typing
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
+
+from connaudit.dataclass import dataclass
 
 SCHEMA = 1  # of the saved form; a newer one than ours is refused, older ones are read
 

@@ -7,9 +7,9 @@ N     := number with % or pct (of usable slots), ms s m h d (and 1h30m), or no u
 
 import difflib
 import re
-from dataclasses import dataclass
 from enum import Enum
 
+from connaudit.dataclass import dataclass
 from connaudit.units import format_duration, format_number, parse_duration
 
 

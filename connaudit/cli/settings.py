@@ -6,9 +6,10 @@ built-in one. Every value is text until its `read` has understood it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from connaudit.dataclass import dataclass
 from connaudit.errors import UsageError
 from connaudit.options import Sql
 from connaudit.report import Status, Value

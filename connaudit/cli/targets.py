@@ -2,7 +2,6 @@
 
 import fnmatch
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import click
@@ -14,6 +13,7 @@ from connaudit.cli.listing import CHOOSING, invocation, options, write
 from connaudit.cli.planning import Setup, named, set_up
 from connaudit.cli.settings import SETTINGS
 from connaudit.configuration import Configured
+from connaudit.dataclass import dataclass
 from connaudit.diagnostics import diagnostic
 from connaudit.errors import ConnauditError
 from connaudit.report import Column, Show, Status, Table, Value

@@ -4,13 +4,14 @@ import datetime as dt
 import fnmatch
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
 
 from connaudit.cli.effective import seen_by
 from connaudit.cli.planning import Invocation, Setup, configuration_file, options_of, own_setting, target_name
 from connaudit.cli.settings import SETTINGS, Sources, values
 from connaudit.configuration import Configuration, Configured, Ignore, load
+from connaudit.dataclass import dataclass
 from connaudit.diagnostics import APART, NAMES, Diagnostic, diagnostic
 from connaudit.errors import ConfigError, ConnauditError, UsageError
 from connaudit.report import Column, Show

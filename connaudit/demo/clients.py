@@ -3,11 +3,12 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import psycopg
 
+from connaudit.dataclass import dataclass
 from connaudit.demo import DemoFailed
 from connaudit.demo.server import DATABASE, Server
 

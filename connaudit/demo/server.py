@@ -5,10 +5,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from connaudit.dataclass import dataclass
 from connaudit.demo import DemoFailed
 from connaudit.errors import UsageError
 

@@ -1,6 +1,6 @@
 """What the demonstration shows, in order: each diagnostic once, with thresholds that speak within seconds."""
 
-from dataclasses import dataclass
+from connaudit.dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,10 @@ with a question mark. A filter chooses trees in which any session passes it, and
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from connaudit import options as opt
+from connaudit.dataclass import dataclass
 from connaudit.diagnostics.forest import Branch, Head, Tree, forest
 from connaudit.diagnostics.judging import Judgement, Limits, composed, judge, limits
 from connaudit.diagnostics.remedies import cancel, ending_prepared, lasting, releasing

@@ -7,10 +7,11 @@ limit of its own, the tightest of them all decides and is named.
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from connaudit import options as opt
+from connaudit.dataclass import dataclass
 from connaudit.diagnostics.judging import Judgement, Limits, composed, judge, limits
 from connaudit.diagnostics.source import source
 from connaudit.report import Column, Finding, Metric, Report, Show, Status, Table, Unit, Value

@@ -6,9 +6,9 @@ those who may be.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 
+from connaudit.dataclass import dataclass
 from connaudit.diagnostics.waits import next_behind, reached
 from connaudit.snapshot import Wait
 

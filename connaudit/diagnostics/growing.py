@@ -1,8 +1,9 @@
 """What the history says of a target's growth, as verdicts, sentences and findings."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from connaudit.dataclass import dataclass
 from connaudit.diagnostics.judging import Judgement, Limits, judge
 from connaudit.history.trend import CAVEATS, Growth
 from connaudit.options import Options

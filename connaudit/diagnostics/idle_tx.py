@@ -6,10 +6,10 @@ Prepared transactions, which have no session any more, are listed with their ide
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from connaudit import options as opt
+from connaudit.dataclass import dataclass
 from connaudit.diagnostics.judging import Judgement, Limits, composed, judge, limits
 from connaudit.diagnostics.sessions import oldest_first, shown_sql
 from connaudit.diagnostics.source import source

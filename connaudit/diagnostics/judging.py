@@ -1,8 +1,8 @@
 """From numbers and thresholds to verdicts: the one way in which every diagnostic judges."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from connaudit.dataclass import dataclass
 from connaudit.options import Options
 from connaudit.report import Finding, Status, Unit, worst
 from connaudit.thresholds import Condition, Measure, Metric, Range, check_order, parse_condition

@@ -31,11 +31,11 @@ slower than the series, and what hides behind a pooler.
 import math
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from itertools import accumulate, pairwise
 from typing import Self
 
+from connaudit.dataclass import dataclass
 from connaudit.diagnostics.apart import never_used
 from connaudit.diagnostics.lives import Life
 from connaudit.snapshot import State

@@ -9,10 +9,11 @@ design: they stand apart, at the end. A pool keeps idle connections, and is none
 import fnmatch
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from connaudit import options as opt
+from connaudit.dataclass import dataclass
 from connaudit.diagnostics import growing
 from connaudit.diagnostics.apart import Apart, apart, application
 from connaudit.diagnostics.growing import EXHAUSTION, GROWTH, Outlook, outlook

@@ -6,9 +6,10 @@ known only of those that appear within a series, and only to the look.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from connaudit.dataclass import dataclass
 from connaudit.snapshot import Session, Snapshot, State
 from connaudit.units import instant
 

@@ -7,10 +7,10 @@ The server's own work (walsenders, autovacuum, replica appliers) is listed with 
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from connaudit import options as opt
+from connaudit.dataclass import dataclass
 from connaudit.diagnostics.judging import Judgement, Limits, composed, judge, limits
 from connaudit.diagnostics.sessions import oldest_first, shown_sql
 from connaudit.diagnostics.source import source

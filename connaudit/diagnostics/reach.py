@@ -1,8 +1,7 @@
 """Whether a target can be audited at all: it answers, lets us in, and is a server that connaudit knows."""
 
-from dataclasses import dataclass
-
 from connaudit import options as opt
+from connaudit.dataclass import dataclass
 from connaudit.diagnostics.judging import judge, limits
 from connaudit.diagnostics.source import source
 from connaudit.report import Column, Metric, Report, Show, Table, Unit

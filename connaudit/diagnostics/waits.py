@@ -1,8 +1,8 @@
 """Who waits behind whom: the graph of lock waits, which may have cycles and name sessions that have gone."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
+from connaudit.dataclass import dataclass
 from connaudit.snapshot import Fact, Session, Snapshot
 
 PREPARED = 0  # the id that stands for prepared transactions, which have no session

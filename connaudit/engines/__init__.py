@@ -9,10 +9,10 @@ An engine never judges: it lists a `Gap` for each fact that it was asked for and
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from importlib import import_module
 from typing import Protocol, cast
 
+from connaudit.dataclass import dataclass
 from connaudit.errors import TargetError
 from connaudit.snapshot import Fact, Snapshot
 from connaudit.targets import Target

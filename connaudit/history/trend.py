@@ -11,9 +11,11 @@ samples stay empty, nothing is interpolated.
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import combinations, pairwise
 from statistics import NormalDist, fmean, median
+
+from connaudit.dataclass import dataclass
 
 HOUR = 3600.0
 DAY = 86400.0

@@ -1,8 +1,8 @@
 """Columns of text: which fit, how wide they are, and what becomes of them where none do."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from connaudit.dataclass import dataclass
 from connaudit.render.style import Style
 from connaudit.render.text import cell_width, cut, fold, guarded, padded
 from connaudit.render.values import cells

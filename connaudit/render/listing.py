@@ -1,8 +1,8 @@
 """Lists that are no audit, such as what is configured: for people, and for scripts."""
 
-from dataclasses import dataclass
 from typing import Any
 
+from connaudit.dataclass import dataclass
 from connaudit.errors import UsageError
 from connaudit.render.select import check_names, shaped
 from connaudit.render.style import Style

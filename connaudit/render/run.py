@@ -1,9 +1,9 @@
 """What is rendered: one run of connaudit over its targets."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import groupby
 
+from connaudit.dataclass import dataclass
 from connaudit.errors import ConnauditError
 from connaudit.report import Failure, Outcome, Report, Source, Status, worst
 

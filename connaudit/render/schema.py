@@ -4,9 +4,10 @@ Keys are only ever added within a version, so nothing forbids further ones; what
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from connaudit.dataclass import dataclass
 from connaudit.render import json as reports
 from connaudit.render import listing as lists
 from connaudit.report import Column, Status, Unit

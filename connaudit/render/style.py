@@ -1,7 +1,6 @@
 """For whom it is rendered: what the stream can show and what the user asked to see."""
 
-from dataclasses import dataclass
-
+from connaudit.dataclass import dataclass
 from connaudit.render.text import clean, to_ascii
 
 

@@ -4,9 +4,9 @@ connaudit parses what users give; drivers only ever receive keywords, so that no
 in an error about a malformed URL. Nobody keeps the string that a target was parsed from.
 """
 
-from dataclasses import dataclass
 from typing import ClassVar, Self
 
+from connaudit.dataclass import dataclass
 from connaudit.snapshot import Address
 
 

@@ -7,8 +7,8 @@ escapes), so the rules here are those of the servers' mysys/my_default.c.
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from connaudit.dataclass import dataclass
 from connaudit.errors import ConfigError
 
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "s": " ", '"': '"', "'": "'", "\\": "\\"}

@@ -4,9 +4,10 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fnmatch import fnmatchcase
 
+from connaudit.dataclass import dataclass
 from connaudit.errors import ConfigError, ConnauditError, UsageError
 from connaudit.targets import Secret, Target, mysql, postgresql
 from connaudit.targets.malformed import nearest

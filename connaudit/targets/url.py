@@ -5,8 +5,8 @@ here, not a connection to the wrong host with half a password in the name that i
 """
 
 import re
-from dataclasses import dataclass
 
+from connaudit.dataclass import dataclass
 from connaudit.targets.malformed import ENCODE, Malformed
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.:_-]*\Z")

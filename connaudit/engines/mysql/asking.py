@@ -1,8 +1,9 @@
 """From a plan to answers: as few round trips as refusals allow."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from connaudit.dataclass import dataclass
 from connaudit.engines.mysql.statements import MARIADB, Statement
 from connaudit.engines.mysql.wire import Refusal, Row, Wire
 

@@ -1,8 +1,8 @@
 """What a server did not tell, and the statement or the lines of configuration by which it would."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from connaudit.dataclass import dataclass
 from connaudit.engines.mysql.asking import Answers
 from connaudit.engines.mysql.statements import MARIADB
 from connaudit.snapshot import Fact, Gap, Session

@@ -1,8 +1,9 @@
 """What sessions ran last, and exactly when: from performance_schema's timers, where it has them."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from connaudit.dataclass import dataclass
 from connaudit.engines.mysql.cells import PICOSECONDS, cut, text, whole
 from connaudit.engines.mysql.transactions import Open
 from connaudit.engines.mysql.wire import Row

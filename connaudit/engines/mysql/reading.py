@@ -3,9 +3,10 @@
 import re
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from connaudit.dataclass import dataclass
 from connaudit.engines.mysql import gaps, last, locks, sessions, transactions
 from connaudit.engines.mysql import statements as sql
 from connaudit.engines.mysql.asking import Answers, Bounds, ask

@@ -1,8 +1,9 @@
 """Rows of the processlist as sessions."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
+from connaudit.dataclass import dataclass
 from connaudit.engines.mysql.cells import cut, number, text, whole, words
 from connaudit.engines.mysql.last import Last
 from connaudit.engines.mysql.locks import lock_waited_for

@@ -7,8 +7,8 @@ time zone whatever the session's, are converted one by one. Percent signs are do
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from connaudit.dataclass import dataclass
 from connaudit.snapshot import Fact
 
 TEXT_BYTES = 800  # of a statement text; what is longer is cut by the server and marked

@@ -1,7 +1,8 @@
 """Open transactions: InnoDB's own list, and performance_schema's, which knows of those that InnoDB does not."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from connaudit.dataclass import dataclass
 from connaudit.engines.mysql.asking import Answers
 from connaudit.engines.mysql.cells import PICOSECONDS, age, number, text, whole, words
 from connaudit.engines.mysql.wire import Row

@@ -2,9 +2,10 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache
 
+from connaudit.dataclass import dataclass
 from connaudit.engines.postgresql import failures, statements
 from connaudit.engines.postgresql.dial import Caller
 from connaudit.engines.postgresql.loop import Steps

@@ -3,9 +3,9 @@
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import PurePath
 
+from connaudit.dataclass import dataclass
 from connaudit.engines.postgresql import failures
 from connaudit.engines.postgresql.loop import Name, Steps, Wait
 from connaudit.engines.postgresql.wire import ConnectFailed, Connection

@@ -6,8 +6,8 @@ quotes, the names of settings and files, and libpq's own sentences are not, so t
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from connaudit.dataclass import dataclass
 from connaudit.errors import (
     LoginRefused,
     NoDatabase,

@@ -1,8 +1,8 @@
 """What was not told, why, and the statement that would make it told."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from connaudit.dataclass import dataclass
 from connaudit.engines.postgresql.rows import SessionRow
 from connaudit.engines.postgresql.sessions import kind_of
 from connaudit.engines.postgresql.wire import Result

@@ -14,9 +14,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
+from connaudit.dataclass import dataclass
 from connaudit.errors import TargetError
 
 T = TypeVar("T")

@@ -1,8 +1,9 @@
 """From rows to sessions: who each one is, what it does, what it holds, whom it waits for."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from connaudit.dataclass import dataclass
 from connaudit.engines.postgresql.rows import (
     DatabaseRow,
     LockRow,

@@ -7,11 +7,11 @@ and only libpq's own state tells exactly how far an attempt to connect has come.
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from psycopg import OperationalError, pq
 from psycopg.pq import abc
 
+from connaudit.dataclass import dataclass
 from connaudit.engines.postgresql.loop import FAREWELL, Steps, Wait
 
 _STAGES = {
