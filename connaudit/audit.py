@@ -18,6 +18,7 @@ from connaudit.options import Options
 from connaudit.report import Failure, Outcome, Report, Source, Status, worst
 from connaudit.snapshot import Fact, Gap, Snapshot
 from connaudit.targets import Target
+from connaudit.units import instant
 
 UNREACHABLE = (NameUnknown, Refused, TimedOut)
 
@@ -52,34 +53,81 @@ class Plan:
 Plans = Callable[[Target], Plan]
 
 
+Hear = Callable[[int, Taken], None]
+
+
 def audit(
-    targets: Sequence[Target], plans: Plans, budget: Budget, progress: Callable[[int], None] | None = None
+    targets: Sequence[Target],
+    plans: Plans,
+    budget: Budget,
+    hear: Hear | None = None,
+    also: frozenset[Fact] = frozenset(),
 ) -> list[tuple[Outcome, ...]]:
-    """Return each target's outcomes in the order of the targets; `progress` hears how many are done."""
+    """Return each target's outcomes in the order of the targets.
+
+    `hear` is told what each target told, as it comes; `also` is read besides what the diagnostics ask for.
+    """
     plan = [plans(target) for target in targets]
-    facts = frozenset[Fact]().union(*(a.diagnostic.facts(a.options) for each in plan for a in each.asks))
-    outcomes: dict[int, tuple[Outcome, ...]] = {
-        index: (failure(targets[index], each.refused, each),) for index, each in enumerate(plan) if each.refused
-    }
-    tried = [index for index in range(len(targets)) if index not in outcomes]
-    for place, taken in taken_from([targets[index] for index in tried], facts, budget):
-        index = tried[place]
-        outcomes[index] = judged(targets[index], taken, plan[index])
-        if progress:
-            progress(len(outcomes))
+    outcomes: dict[int, tuple[Outcome, ...]] = {}
+    for index, taken in samples(targets, plan, budget, also):
+        outcomes[index] = judged(targets[index], (taken,), plan[index])
+        if hear:
+            hear(index, taken)
     return [outcomes[index] for index in range(len(targets))]
 
 
-def judged(target: Target, taken: Taken, plan: Plan) -> tuple[Outcome, ...]:
-    """Return what the diagnostics say of one target, or its failure."""
-    if isinstance(taken, TargetError):
-        return (failure(target, taken, plan),)
+def samples(
+    targets: Sequence[Target], plan: Sequence[Plan], budget: Budget, also: frozenset[Fact]
+) -> Iterator[tuple[int, Taken]]:
+    """Yield what each target told, or why it told nothing; those that cannot even be tried come first."""
+    tried = []
+    for index, each in enumerate(plan):
+        if each.refused:
+            yield index, each.refused
+        else:
+            tried.append(index)
+    for place, taken in taken_from([targets[index] for index in tried], facts_of(plan) | also, budget):
+        yield tried[place], taken
+
+
+def facts_of(plan: Iterable[Plan]) -> frozenset[Fact]:
+    """Return what must be read for all that is asked."""
+    return frozenset[Fact]().union(*(a.diagnostic.facts(a.options) for each in plan for a in each.asks))
+
+
+def judged(target: Target, series: Sequence[Taken], plan: Plan) -> tuple[Outcome, ...]:
+    """Return what the diagnostics say of one target, or its failure, by one sample of it or several.
+
+    A diagnostic that knows what a series is judges all that was told, in the order of time; the others the last sample.
+    """
+    told = sorted((each for each in series if isinstance(each, Snapshot)), key=lambda each: instant(each.taken_at))
+    by_series = all(ask.diagnostic.run_series for ask in plan.asks)
+    last = told[-1] if told and by_series else series[-1]
+    if isinstance(last, TargetError):
+        return (failure(target, last, plan),)
     try:
         for ask in plan.asks:
-            check_databases(ask.options, taken)
+            check_databases(ask.options, last)
     except NoDatabase as error:
         return (failure(target, error, plan),)
-    return tuple(settled(ask, ask.diagnostic.run(taken, ask.options), taken, target, plan) for ask in plan.asks)
+    reports = (settled(ask, _run(ask, told, last), last, target, plan) for ask in plan.asks)
+    remarks = tuple(_remarks(series, by_series=by_series))
+    return tuple(replace(report, notes=(*report.notes, *remarks)) if remarks else report for report in reports)
+
+
+def _run(ask: Ask, told: Sequence[Snapshot], last: Snapshot) -> Report:
+    if ask.diagnostic.run_series and len(told) > 1:
+        return ask.diagnostic.run_series(told, ask.options)
+    return ask.diagnostic.run(last, ask.options)
+
+
+def _remarks(series: Sequence[Taken], *, by_series: bool) -> Iterator[str]:
+    """Yield what a reader of a series must know: what of it was judged, and what is missing in it."""
+    lost = [each for each in series if isinstance(each, TargetError)]
+    if len(series) > 1 and not by_series:
+        yield f"judged by the last of {len(series)} samples"
+    if lost and by_series:
+        yield f"{len(lost)} of {len(series)} samples failed, the last of them so: {lost[-1].message}"
 
 
 def failure(target: Target, error: TargetError, plan: Plan) -> Failure:

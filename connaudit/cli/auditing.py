@@ -3,8 +3,8 @@
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime
 from typing import Any
 
 import click
@@ -15,11 +15,16 @@ from connaudit.cli import output
 from connaudit.cli.planning import Fleet, Invocation, Setup, muster, own_settings, set_up
 from connaudit.cli.progress import progress
 from connaudit.cli.settings import HELP, SETTINGS, Setting, Values
+from connaudit.dataclass import dataclass
 from connaudit.diagnostics import Diagnostic, diagnostic
-from connaudit.engines import Budget
-from connaudit.errors import ConnauditError, UsageError
+from connaudit.engines import Budget, Taken
+from connaudit.errors import ConnauditError, OutputError, UsageError
+from connaudit.options import Sql
 from connaudit.render import FORMATS, Run, Style, render
 from connaudit.report import Failure, Outcome, Report, Status, worst
+from connaudit.saved import Sample
+from connaudit.snapshot import Fact, Snapshot
+from connaudit.targets import Target
 
 ROWS_ON_A_TERMINAL = 20
 PEOPLES_FORMATS = ("table", "wide")
@@ -71,6 +76,15 @@ def help_text(asked: Diagnostic) -> str:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """What was told, and what is to be said of it."""
+
+    fleet: Fleet
+    outcomes: tuple[Outcome, ...]
+    samples: Sequence[Sample]
+
+
 Complete = Callable[[Setup, Fleet, tuple[Outcome, ...]], tuple[Outcome, ...]]
 
 
@@ -84,21 +98,26 @@ def run(call: Invocation, asked: Sequence[Diagnostic], complete: Complete | None
     if settings["fields"] == ("help",):
         return tell_fields(asked, settings)
     style = style_of(settings, call.environment)
-    fleet = muster(setup, asked, started_at.date())
-    outcomes = audited(fleet, settings, began)
+    if settings["from"]:
+        audited = replayed(setup, asked, started_at.date())
+    else:
+        audited = live(setup, muster(setup, asked, started_at.date()), began)
+    fleet, outcomes = audited.fleet, audited.outcomes
     if complete:
         outcomes = complete(setup, fleet, outcomes)
-    status = exit_status(outcomes, settings)
+    errors = tuple(kept(audited, settings))
+    status = worst([exit_status(outcomes, settings), Status.UNKNOWN if errors else Status.OK])
     if settings["quiet"] and status is Status.OK:
         return int(status)
     done = Run(
         command=call.command,
         version=__version__,
-        started_at=started_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        started_at=utc(started_at),
         duration_ms=round((time.monotonic() - began) * 1000),
         status=worst(outcome.status for outcome in outcomes),
         exit_code=int(status),
         outcomes=outcomes,
+        errors=errors,
     )
     public = output.public_words(fleet.targets)
     output.write(output.scrubbed(render(settings.format, done, style), public), settings["output"])
@@ -106,15 +125,65 @@ def run(call: Invocation, asked: Sequence[Diagnostic], complete: Complete | None
         for warning in fleet.warnings:
             output.say(f"warning: {warning}", public)
     speak(outcomes, public)
+    for error in errors:
+        output.say(error_text(error), public)
     return int(status)
 
 
-def audited(fleet: Fleet, settings: Values, began: float) -> tuple[Outcome, ...]:
-    """Return the outcomes of all targets in their order; `began` is when the run's own clock started."""
+def live(setup: Setup, fleet: Fleet, began: float) -> Audited:
+    """Ask all targets and judge what they tell; `began` is when the run's own clock started."""
+    settings = setup.settings
     budget = Budget(settings["timeout"], began + settings.deadline, settings["jobs"])
+    told: dict[int, Sample] = {}
     with progress(len(fleet.targets), wanted=not settings["quiet"]) as line:
-        found = audit(fleet.targets, lambda target: fleet.plans[target.name], budget, line)
-    return tuple(outcome for each in found for outcome in each)
+
+        def hear(index: int, taken: Taken) -> None:
+            told[index] = sample(fleet.targets[index], taken, settings["sql"])
+            if line:
+                line(len(told))
+
+        found = audit(fleet.targets, lambda target: fleet.plans[target.name], budget, hear, besides(settings))
+    outcomes = tuple(outcome for each in found for outcome in each)
+    return Audited(fleet, outcomes, [told[index] for index in range(len(fleet.targets))])
+
+
+def sample(target: Target, taken: Taken, sql: Sql) -> Sample:
+    """Return what a target has just told, as it is kept."""
+    if isinstance(taken, Snapshot):
+        return Sample(target.name, target.engine, taken.address, taken.taken_at, taken, sql)
+    return Sample(target.name, target.engine, target.location, utc(datetime.now(UTC)), taken, sql)
+
+
+def besides(settings: Values) -> frozenset[Fact]:
+    """Return the facts to read beyond those that are asked for now: what is saved may be asked anything later."""
+    if not settings["save"]:
+        return frozenset()
+    return frozenset(Fact) - {Fact.QUERIES} if settings["sql"] is Sql.NONE else frozenset(Fact)
+
+
+def replayed(setup: Setup, asked: Sequence[Diagnostic], today: date) -> Audited:
+    """Judge samples of a file."""
+    from connaudit.cli import saving
+
+    samples = saving.read(setup)
+    fleet = saving.fleet(setup, samples, asked, today)
+    return Audited(fleet, saving.judge(fleet, samples), samples)
+
+
+def kept(audited: Audited, settings: Values) -> Iterator[ConnauditError]:
+    """Keep what was told where that is asked for; yield why it could not be kept."""
+    if settings["save"]:
+        from connaudit.cli import saving
+
+        try:
+            saving.write(audited.samples, settings["save"], output.public_words(audited.fleet.targets))
+        except OutputError as error:
+            yield error
+
+
+def utc(moment: datetime) -> str:
+    """Return an instant as RFC 3339."""
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def tell_fields(asked: Sequence[Diagnostic], settings: Values) -> int:

@@ -70,7 +70,7 @@ def write(text: str, destination: str | None) -> None:
     A reader who has closed the pipe has seen enough: the verdict stands, and nothing is said.
     """
     if destination not in (None, "-"):
-        _replace_file(text, str(destination))
+        replace_file(text, str(destination))
         return
     if sys.stdout is None:
         raise OutputError("cannot write output: standard output is closed")
@@ -95,23 +95,28 @@ def _discard_stdout() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
-def _replace_file(text: str, path: str) -> None:
-    """Put the report in place of a file: a reader sees the old one or the new one, never half of one."""
+def replace_file(text: str, path: str, *, private: bool = False) -> None:
+    """Put text in place of a file: a reader sees the old one or the new one, never half of one.
+
+    A `private` one is for its owner alone, whatever the umask.
+    """
     data = text.encode("utf-8", "backslashreplace")
     try:
         if os.path.exists(path) and not os.path.isfile(path):  # /dev/stdout, a named pipe: nothing to rename over
             with open(path, "wb") as special:
                 special.write(data)
         else:
-            _write_beside(data, os.path.realpath(path))
+            _write_beside(data, os.path.realpath(path), 0o600 if private else 0o666)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from None
 
 
-def _write_beside(data: bytes, path: str) -> None:
-    """Write a new file and rename it; it is readable as the umask says, where tempfile's 0600 would hide it."""
+def _write_beside(data: bytes, path: str, mode: int) -> None:
+    """Write a new file and rename it; it is readable as the umask says, where tempfile's 0600 would hide a report."""
     beside = f"{path}.{os.getpid()}.tmp"
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    with contextlib.suppress(FileNotFoundError):  # of a process of this number that was killed
+        os.unlink(beside)
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)

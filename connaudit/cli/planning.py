@@ -106,9 +106,8 @@ def muster(setup: Setup, asked: Sequence[Diagnostic], today: dt.date) -> Fleet:
         own = configured.get(target.name) if target.origin == "config" else None
         whole, refused = _with_secret(target, own, setup)
         targets.append(replace(whole, timeout=_timeout(own, setup)))
-        plans[target.name] = _plan(target, own, setup, asked, refused, today)
-    expired = [_expiry(each) for each in setup.configuration.ignores if each.expired(today)]
-    return Fleet(tuple(targets), plans, (*found.warnings, *expired))
+        plans[target.name] = replace(plan_of(target, own, setup, asked, today), refused=refused)
+    return Fleet(tuple(targets), plans, (*found.warnings, *expiries(setup, today)))
 
 
 def named(setup: Setup) -> list[str]:
@@ -157,14 +156,8 @@ def own_setting(name: str, own: Configured, setup: Setup) -> Any:
         raise ConfigError(error.message.replace("[defaults] ", "")) from None
 
 
-def _plan(
-    target: Target,
-    own: Configured | None,
-    setup: Setup,
-    asked: Sequence[Diagnostic],
-    refused: NoSecret | None,
-    today: dt.date,
-) -> Plan:
+def plan_of(target: Target, own: Configured | None, setup: Setup, asked: Sequence[Diagnostic], today: dt.date) -> Plan:
+    """Return what one target is asked; `own` is what the configuration says of it alone."""
     ignores = [each for each in setup.configuration.ignores if not each.expired(today)]
     unreachable = setup.settings["on-unreachable"]
     if own and "on-unreachable" in own.settings and not setup.settings.is_set("on-unreachable"):
@@ -180,7 +173,6 @@ def _plan(
             for each in ignores
             if not each.selects_sessions and each.covers(code, target.name)
         ),
-        refused=refused,
     )
 
 
@@ -275,5 +267,10 @@ def _sessions(ignore: Ignore) -> Filter:
     return Filter(some(ignore.db), some(ignore.user), some(ignore.app), some(ignore.client))
 
 
-def _expiry(ignore: Ignore) -> str:
-    return f"the [[ignore]] of {ignore.code} on {ignore.target} ({ignore.reason}) expired on {ignore.until}"
+def expiries(setup: Setup, today: dt.date) -> tuple[str, ...]:
+    """Return a sentence for each suppression whose day has come."""
+    return tuple(
+        f"the [[ignore]] of {each.code} on {each.target} ({each.reason}) expired on {each.until}"
+        for each in setup.configuration.ignores
+        if each.expired(today)
+    )

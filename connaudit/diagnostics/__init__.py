@@ -3,8 +3,8 @@
 A module offers `NEEDS` (without these facts there is no verdict), `WANTS` (shown where the server tells), `METRICS`
 (the first is meant where a threshold names none), `WARNING` and `CRITICAL` (default thresholds), `CODES` (of the
 findings that it can make), `COLUMNS` (of its rows) and `SUMMARY`, where it has them `BRIEF` and `OVERVIEWS`, a frozen
-`Options`, and `run(snapshot, options) -> Report`, which is pure: no clock, no driver, no terminal. One that can tell more
-from several snapshots of a target offers `run_series` besides.
+`Options`, and `run(snapshot, options) -> Report`, which is pure: no clock, no driver, no terminal. One that can tell
+more from several snapshots of a target offers `run_series` besides.
 """
 
 from collections.abc import Mapping, Sequence

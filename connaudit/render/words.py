@@ -22,7 +22,8 @@ def server_parts(source: Source) -> list[str]:
     if server and server.via_pooler:
         parts.append("via pooler")
     if source.origin not in _OWN_CHOICE:
-        parts.append(f"(from {source.origin})")
+        taken = f", taken {source.taken_at}" if source.origin == "file" and source.taken_at else ""
+        parts.append(f"(from {source.origin}{taken})")
     return [part for part in parts if part]
 
 
