@@ -50,7 +50,8 @@ def resolve(
     DATABASE_URL, PGSERVICE or PGHOST or PGHOSTADDR or PGDATABASE, MYSQL_HOST. Raises UsageError if none does or if
     a text makes no sense, ConfigError for a file that makes none or must not be read.
     """
-    sources = _Sources(Surroundings(environment, os.fspath(home)), configured or {})
+    around = Surroundings(dict(environment), os.fspath(home))  # a copy: os.environ is slow, and asked often
+    sources = _Sources(around, configured or {})
     given = _once(_chosen(arguments, sources, default_targets))
     targets = _unique([_complete(target, sources.around) for target in given])
     warnings = [_IN_PS] if any(target.origin == "argument" and _has_secret(target) for target in given) else []
@@ -166,9 +167,11 @@ def _contents(lines: Iterable[tuple[int, str]], origin: str, sources: _Sources) 
 
 def _configured(pattern: str, origin: str, sources: _Sources) -> list[Target]:
     """Return the configured targets of that name, or that match; a text that cannot be a name is not repeated."""
-    names = [name for name in sources.configured if name == pattern or fnmatchcase(name, pattern)]
-    if names:
-        return [sources.configured[name] for name in names]
+    if pattern in sources.configured:
+        return [sources.configured[pattern]]
+    found = [target for name, target in sources.configured.items() if fnmatchcase(name, pattern)]
+    if found:
+        return found
     where = "" if origin == "argument" else f"{origin}: "
     hint = "a TARGET is a URL, a connection string such as host=db1, env:NAME, file:PATH or a configured name"
     if not _NAME.fullmatch(pattern):
@@ -179,11 +182,7 @@ def _configured(pattern: str, origin: str, sources: _Sources) -> list[Target]:
 
 def _once(targets: Iterable[Target]) -> list[Target]:
     """Return the targets without the configured ones that were chosen twice, by name and by glob."""
-    kept: list[Target] = []
-    for target in targets:
-        if not any(target is other for other in kept):
-            kept.append(target)
-    return kept
+    return list({id(target): target for target in targets}.values())
 
 
 def _complete(target: Target, around: Surroundings) -> Target:
