@@ -68,6 +68,16 @@ def _masked(sql: str, engine: str) -> Iterator[str]:
             yield token[0]
 
 
+def comments(sql: str, engine: str = "postgresql") -> Iterator[str]:
+    """Yield the comments of a statement, as they stand there; the last may be cut off.
+
+    >>> list(comments("select '/*no*/' /*yes*/ -- and this"))
+    ['/*yes*/', '-- and this']
+    """
+    if "/*" in sql or "--" in sql or "#" in sql:
+        yield from (token[0] for token in _TOKENS[engine].finditer(sql) if token.lastgroup == "comment")
+
+
 def without_passwords(sql: str) -> str:
     """Return a statement as it stands but for passwords, which nobody asked to see.
 
