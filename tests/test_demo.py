@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,17 +25,22 @@ from tests.servers import until
 QUICK = 20.0  # seconds that the whole demonstration may take
 
 
-@pytest.fixture
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A temporary directory for demonstrations alone: at the end of a test nothing is in it, and nobody works there."""
-    directory = Path("/tmp") / f"demo-{os.getpid()}-{tmp_path_factory.mktemp('n').name}"  # sockets need a short path
-    directory.mkdir()
+@contextmanager
+def own_place() -> Iterator[Path]:
+    """Offer a temporary directory for demonstrations alone: at the end nothing is in it, and nobody works there."""
+    directory = Path(tempfile.mkdtemp(prefix="demo-", dir="/tmp"))  # sockets need a short path
     directory.chmod(0o755)
     try:
         yield directory
         until(lambda: not left_of(directory))
     finally:
         shutil.rmtree(directory)
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    with own_place() as directory:
+        yield directory
 
 
 def left_of(place: Path) -> list[str]:
@@ -72,24 +78,31 @@ def test_every_diagnostic_is_shown() -> None:
     assert [step.command for step in STEPS] == list(NAMES)
 
 
-def test_with_a_bare_environment_it_shows_every_command_and_its_verdict(place: Path, tmp_path: Path) -> None:
-    bare = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "LANG": "C.UTF-8", "TERM": "dumb", "TMPDIR": str(place)}
-    began = time.monotonic()
-    done = subprocess.run(
-        [PROGRAM, "demo"], stdin=subprocess.DEVNULL, capture_output=True, text=True, env=bare, check=False
-    )
-    result = Result(done.returncode, done.stdout, done.stderr, time.monotonic() - began)
-    assert (result.status, result.err) == (0, "")
-    assert steps_shown(result) == list(NAMES)
-    assert verdicts(result)[:3] == ["OK", "CRITICAL", "WARNING"]
-    assert result.seconds < QUICK
-    assert not list(tmp_path.iterdir()), "something was written into the home directory"
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Result:
+    """How a demonstration ends for somebody with an empty home, a bare environment and no standard input."""
+    home = tmp_path_factory.mktemp("home")
+    with own_place() as place:
+        bare = {"PATH": os.environ["PATH"], "HOME": str(home), "LANG": "C.UTF-8", "TERM": "dumb", "TMPDIR": str(place)}
+        began = time.monotonic()
+        done = subprocess.run(
+            [PROGRAM, "demo"], stdin=subprocess.DEVNULL, capture_output=True, text=True, env=bare, check=False
+        )
+    assert not list(home.iterdir()), "something was written into the home directory"
+    return Result(done.returncode, done.stdout, done.stderr, time.monotonic() - began)
 
 
-def test_commands_find_who_misbehaves(place: Path) -> None:
-    shown = connaudit("demo", env={"TMPDIR": str(place)}).out.split("\n$ connaudit ")
+def test_it_shows_every_command_and_its_verdict(shown: Result) -> None:
+    assert (shown.status, shown.err) == (0, "")
+    assert steps_shown(shown) == list(NAMES)
+    assert verdicts(shown)[:3] == ["OK", "CRITICAL", "WARNING"]
+    assert shown.seconds < QUICK
+
+
+def test_commands_find_who_misbehaves(shown: Result) -> None:
+    parts = shown.out.split("\n$ connaudit ")
     count, idle, long, waits, leaks = (
-        next(text for text in shown if text.startswith(name))
+        next(part for part in parts if part.startswith(name))
         for name in ("count", "idle-tx", "long-queries", "blocking", "leaks")
     )
     assert f"{sum(actor.count for actor in ACTORS)} of 37 usable connections in use" in count
