@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
@@ -50,11 +51,11 @@ class Messages:
 def recorded(kind: str, address: tuple[str, int] | str, talk: Callable[[int], None]) -> Answers:
     """Return what a server answers to a client that `talk` brings to the port given to it."""
     answers = [b""]
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        client = threading.Thread(target=talk, args=(listener.getsockname()[1],))
-        client.start()
-        ours, _ = listener.accept()
-        theirs = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        client = stack.enter_context(ThreadPoolExecutor(1)).submit(talk, listener.getsockname()[1])
+        ours = stack.enter_context(listener.accept()[0])
+        theirs = stack.enter_context(socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET))
         theirs.connect(address)
         back = threading.Thread(target=_carry_back, args=(theirs, ours, answers))
         back.start()
@@ -64,9 +65,7 @@ def recorded(kind: str, address: tuple[str, int] | str, talk: Callable[[int], No
             theirs.sendall(chunk)
         theirs.shutdown(socket.SHUT_WR)
         back.join()
-        client.join()
-        ours.close()
-        theirs.close()
+        client.result()
     return [answer for place, answer in enumerate(answers) if answer or place == 0]
 
 
