@@ -16,6 +16,8 @@ OTHERS = {
     "targets": "connaudit.cli.targets:command",
     "explain": "connaudit.cli.explain:command",
     "schema": "connaudit.cli.schema:command",
+    "completion": "connaudit.cli.completion:command",
+    "help": "connaudit.cli.help:command",
     "demo": "connaudit.cli.demo:command",
 }
 # What each is for. The list of commands is written from here: to import them all takes longer than most of them run.
@@ -30,6 +32,8 @@ SUMMARIES = {
     "targets": "Which targets there are, and whether they can be audited.",
     "explain": "What a finding or a topic is about, and how to fix it.",
     "schema": "The JSON Schema of what a command writes with --json.",
+    "completion": "What makes a shell complete commands and options.",
+    "help": "Exit codes, thresholds, variables, targets, cron.",
     "demo": "Try connaudit on a throwaway server.",
 }
 
@@ -43,7 +47,7 @@ class Several(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Refuse a call that does not say which command."""
-        if not args:
+        if not args and not ctx.resilient_parsing:  # a shell that completes asks so, too
             ctx.fail(f"Which one? {ctx.command_path} {'|'.join(self.list_commands(ctx))}")
         return super().parse_args(ctx, args)
 
@@ -52,7 +56,7 @@ class Several(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Name the nearest command where there is none of that name."""
         name = args[0]
-        if name not in self.list_commands(ctx) and not name.startswith("-"):
+        if name not in self.list_commands(ctx) and not name.startswith("-") and not ctx.resilient_parsing:
             import difflib
 
             near = difflib.get_close_matches(name, self.list_commands(ctx), 1)

@@ -37,7 +37,7 @@ def run(arguments: Sequence[str]) -> int:
 
     commands = tree()
     try:
-        if not arguments:
+        if not arguments and "_CONNAUDIT_COMPLETE" not in os.environ:  # a shell that completes gives none
             sys.stderr.write(commands.get_help(click.Context(commands, info_name="connaudit")) + "\n")
             return UNKNOWN
         result = commands.main(args=list(arguments), prog_name="connaudit", standalone_mode=False)
