@@ -7,7 +7,6 @@
 A proxy also counts: connections, round trips, bytes, and the statements that pass in clear.
 """
 
-import select
 import socket
 import ssl
 import struct
@@ -17,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from multiprocessing.connection import wait
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -192,7 +192,7 @@ class _Carrier:
         """Carry, until it is over."""
         while not self.proxy.has_ended:
             pending = isinstance(self.client, ssl.SSLSocket) and self.client.pending()
-            ready, _, _ = select.select([self.client, self.server], [], [], 0 if pending else TICK)
+            ready = wait([self.client, self.server], 0 if pending else TICK)  # select() knows no number above 1023
             if (pending or self.client in ready) and not self._up():
                 return
             if self.server in ready and not self._down():
