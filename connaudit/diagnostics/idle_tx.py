@@ -149,8 +149,12 @@ def _headline(
     if decided:
         text += f" (limit {decided.metric.name + ' ' if decided.metric != AGE else ''}{decided.limit})"
     if behind:
-        text += f"; {plural(len(behind), 'session')} {'waits' if len(behind) == 1 else 'wait'} behind them"
+        text += f"; {_waiting(len(behind))} behind them"
     return text + (f"; {_too_old_words(too_old)}" if too_old else "")
+
+
+def _waiting(count: int) -> str:
+    return f"{plural(count, 'session')} {'waits' if count == 1 else 'wait'}"
 
 
 def _what(listed: Sequence[Idle]) -> str:
@@ -318,7 +322,7 @@ def _findings(
     if count.decisive:
         yield count.finding("CA203", f"{plural(int(count.value or 0), 'session')} idle in transaction")
     if blocking.decisive:
-        yield blocking.finding("CA204", f"{plural(int(blocking.value or 0), 'session')} wait behind idle transactions")
+        yield blocking.finding("CA204", f"{_waiting(int(blocking.value or 0))} behind idle transactions")
     for item in listed:
         if item.prepared and _breaks(item, held):
             yield _prepared_finding(item.prepared, judge(AGE, item.age, held))

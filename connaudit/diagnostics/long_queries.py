@@ -110,15 +110,28 @@ def _queries(count: int) -> str:
 
 
 def _headline(slow: Sequence[Session], stalled: Sequence[Session], options: Options, held: Limits) -> str:
+    """Return the running ones in a sentence, and behind a semicolon those that wait for their client."""
+    if not slow:
+        running = f"no query running for {format_duration(options.min_age)} or longer"
+    else:
+        running = f"{_counted(slow, held, options)}, longest {format_duration(_oldest(slow))}"
+    if not stalled:
+        return running
+    longest = f", longest {format_duration(_oldest(stalled))}" + (_limit(stalled, held, " (limit {})"))
+    return f"{running}; {_queries(len(stalled))} waiting for the client{longest}"
+
+
+def _counted(slow: Sequence[Session], held: Limits, options: Options) -> str:
     over = _over(slow, held)
-    waiting = f"; {_queries(len(stalled))} waiting for the client" if stalled else ""
     if over:
-        limit = min((judge(AGE, s.query_age, held) for s in over), key=lambda j: j.status).limit
-        return f"{_queries(len(over))} over {limit}, longest {format_duration(_oldest(slow))}{waiting}"
-    if slow:
-        since = format_duration(options.min_age)
-        return f"{_queries(len(slow))} over {since}, longest {format_duration(_oldest(slow))}{waiting}"
-    return f"no query running for {format_duration(options.min_age)} or longer{waiting}"
+        return f"{_queries(len(over))} over {_limit(over, held, '{}')}"
+    return f"{_queries(len(slow))} over {format_duration(options.min_age)}"
+
+
+def _limit(sessions: Sequence[Session], held: Limits, text: str) -> str:
+    """Return the threshold that all of those over one have broken; nothing if none is."""
+    broken = [judge(AGE, s.query_age, held) for s in _over(sessions, held)]
+    return text.format(min(broken, key=lambda judgement: judgement.status).limit) if broken else ""
 
 
 def _short(slow: Sequence[Session], stalled: Sequence[Session]) -> str:
