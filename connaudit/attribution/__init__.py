@@ -26,10 +26,10 @@ class Confidence(IntEnum):
 
 _WORDS = {
     Confidence.THREAD: "exact: the session's SQL names the thread",
-    Confidence.TAGS: "told by a comment in the statement",
+    Confidence.TAGS: "a comment in the statement",
     Confidence.ONLY_THREAD: "a guess: the only thread in code of the application",
     Confidence.PROCESS: "seen: it owns the socket",
-    Confidence.PROCESS_TOLD: "told by the client at login",
-    Confidence.APPLICATION: "told by the client",
-    Confidence.HOST: "told by the server",
+    Confidence.PROCESS_TOLD: "the client, at login; it may have forked since",
+    Confidence.APPLICATION: "the client, at login",
+    Confidence.HOST: "the server",
 }

@@ -5,9 +5,9 @@ Python's threading.get_ident() gives and py-spy prints. And several libraries ha
 """
 
 import re
-from dataclasses import dataclass
 from enum import StrEnum
 
+from connaudit.dataclass import dataclass
 from connaudit.snapshot import Session, State
 
 # django/db/backends/base/base.py savepoint(): s<ident>_x<number>, without the sign that an ident may have.

@@ -1,8 +1,7 @@
 """What was found out about the client's end of a session: values only, so that a report can be made of them."""
 
-from dataclasses import dataclass
-
 from connaudit.attribution import Confidence
+from connaudit.dataclass import dataclass
 
 PROXIES = (
     "pgbouncer",

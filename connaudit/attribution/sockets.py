@@ -5,9 +5,10 @@ import socket
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
+
+from connaudit.dataclass import dataclass
 
 ESTABLISHED = "01"
 _NETLINK_SOCK_DIAG = 4

@@ -9,9 +9,9 @@ whole of it counts.
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from urllib.parse import unquote
 
+from connaudit.dataclass import dataclass
 from connaudit.sqltext import comments
 
 _QUOTED = re.compile(r"\s*(?P<key>[^=,'\s]+)\s*=\s*'(?P<value>(?:[^'\\]|\\.)*)'\s*(?P<more>,|$)", re.DOTALL)

@@ -12,6 +12,7 @@ from connaudit.diagnostics import NAMES
 # Commands that are no diagnostics: name -> module and attribute.
 OTHERS = {
     "check": "connaudit.cli.check:command",
+    "inspect": "connaudit.cli.inspect:command",
     "config": "connaudit.cli.config:command",
     "targets": "connaudit.cli.targets:command",
     "explain": "connaudit.cli.explain:command",
@@ -28,6 +29,7 @@ SUMMARIES = {
     "blocking": "Who blocks whom: each wait for a lock, below its root.",
     "leaks": "Connections that nobody seems to use any more.",
     "check": "All checks on all chosen targets: for cron and monitoring.",
+    "inspect": "Everything about one session, its process and code.",
     "config": "Where the configuration lies, what holds, what is wrong.",
     "targets": "Which targets there are, and whether they can be audited.",
     "explain": "What a finding or a topic is about, and how to fix it.",

@@ -83,5 +83,35 @@ def atomic(family: str, keywords: dict[str, Any]) -> None:
     time.sleep(600)
 
 
+def in_django(family: str, keywords: dict[str, Any]) -> None:
+    """Do something slow inside transaction.atomic() inside another, in a thread of a real Django."""
+    import django  # type: ignore[import-untyped]
+    from django.conf import settings  # type: ignore[import-untyped]
+
+    names = {"host": "HOST", "port": "PORT", "user": "USER", "password": "PASSWORD", "dbname": "NAME"}
+    database = {"ENGINE": f"django.db.backends.{family}", **{names[key]: value for key, value in keywords.items()}}
+    settings.configure(DATABASES={"default": database})
+    django.setup()
+    from django.db import connection, transaction  # type: ignore[import-untyped]
+
+    ready = threading.Event()
+    told: dict[str, Any] = {}
+
+    def call_payment_service() -> None:
+        told.update(line=sys._getframe().f_lineno + 2, idents=[threading.get_ident()])
+        ready.set()
+        time.sleep(600)
+
+    def pay() -> None:
+        with transaction.atomic(), transaction.atomic():
+            told.update(ids=[number(connection.connection)])
+            call_payment_service()
+
+    threading.Thread(target=pay, name="payment", daemon=True).start()
+    ready.wait()
+    say(**told, file=__file__)
+    time.sleep(600)
+
+
 if __name__ == "__main__":
     globals()[sys.argv[1]](sys.argv[2], json.loads(os.environ["KEYWORDS"]))
