@@ -4,6 +4,7 @@
     |- UsageError             the command line or the environment makes no sense     [usage]
     |- ConfigError            a configuration file makes no sense                    [config]
     |- OutputError            the report could not be written                        [output]
+    |- HistoryError           the history could not be read or written               [history]
     `- TargetError            this target could not be audited
        |- NoSecret            its password could not be fetched                       [config]
        |- NameUnknown         its host name has no address                           [dns]
@@ -51,6 +52,12 @@ class OutputError(ConnauditError):
     """The report could not be written."""
 
     kind = "output"
+
+
+class HistoryError(ConnauditError):
+    """The history could not be read or written, or is of a newer connaudit."""
+
+    kind = "history"
 
 
 class TargetError(ConnauditError):

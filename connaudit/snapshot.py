@@ -48,6 +48,7 @@ class Fact(StrEnum):
     QUERIES = "queries"  # statement texts, running or last
     LOCKS = "locks"  # who waits for whom
     GUARDS = "guards"  # the server's own timeouts, and per-role overrides
+    AUDITOR = "auditor"  # what our own role may do
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +122,19 @@ class Session:
     leader: int | None = None  # of a parallel worker
     encrypted: bool | None = None
     attributes: tuple[tuple[str, str], ...] = ()  # MySQL connect attributes
+
+    @property
+    def program(self) -> str | None:
+        """Return the application's name without the client's address that PgBouncer writes behind it.
+
+        >>> Session(1, application="web - 10.4.1.17:51322").program
+        'web'
+        """
+        name = self.application
+        if name is None or not name[-1:].isdigit():
+            return name
+        before, dash, place = name.rpartition(" - ")
+        return before if dash and " " not in place and ":" in place else name
 
     @property
     def open_transaction(self) -> bool:
@@ -210,7 +224,19 @@ class Server:
     replica: bool | None = None
     via_pooler: bool | None = None
     tls: bool | None = None
+    encoding: str | None = None  # in which our database keeps texts; None: each text has its own
     features: tuple[str, ...] = ()  # what hints must know: rds, aurora, pool-of-threads, ...
+
+
+@dataclass(frozen=True, slots=True)
+class Auditor:
+    """Who we are to the server, and what it lets us do. Each None: not told."""
+
+    account: str  # as GRANT takes it: monitor, 'monitor'@'%'
+    superuser: bool | None = None
+    sees_all: bool | None = None  # the sessions of others, whoever they are
+    grant: str | None = None  # the statement that would let us see them; None: not needed, or not known
+    reserve: bool | None = None  # may take one of the slots that are kept when all others are taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +264,7 @@ class Snapshot:
     taken_at: str  # RFC 3339, UTC, by the server's clock
     capacity: Capacity
     facts: frozenset[Fact] = frozenset()  # what was asked for
+    auditor: Auditor | None = None
     sessions: tuple[Session, ...] = ()
     prepared: tuple[PreparedTransaction, ...] = ()
     databases: tuple[str, ...] = ()  # all that there are; empty where they were not read or are not all told

@@ -25,7 +25,6 @@ MAY_IMPORT = {
     "report": {"errors", "snapshot"},
     "targets": {"errors", "snapshot", "units"},
     "engines": {"errors", "snapshot", "targets", "units"},
-    "history": {"errors", "snapshot", "units"},
     "diagnostics": {"attribution", "history", "options", "report", "snapshot", "sqltext", "thresholds", "units"},
     "render": {"errors", "report", "snapshot", "units"},
     "audit": {"diagnostics", "engines", "errors", "options", "report", "snapshot", "targets", "units"},
@@ -34,7 +33,7 @@ MAY_IMPORT = {
     "configuration": {"errors", "targets"},
     "explaining": {"errors"},
     "demo": {"errors"},
-    "history": {"errors", "report", "snapshot", "units"},
+    "history": {"errors", "report", "snapshot", "targets", "units"},
     "cli": {
         "attribution", "audit", "configuration", "demo", "diagnostics", "engines", "errors", "explaining", "history",
         "options", "render", "report", "saved", "snapshot", "targets", "thresholds", "units",

@@ -34,22 +34,11 @@ _RESET = re.compile(
     r"reset\s+all)\s*;?\s*$",
     re.IGNORECASE,
 )
-_PLACE = re.compile(r" - \S+:\d+$")
-
-
-def application(session: Session) -> str | None:
-    """Return the application's name without the client's address that PgBouncer writes behind it.
-
-    >>> application(Session(1, application="web - 10.4.1.17:51322"))
-    'web'
-    """
-    name = session.application
-    return None if name is None else _PLACE.sub("", name)
 
 
 def apart(session: Session) -> Apart | None:
     """Return why a session is listed apart; None if it is not."""
-    name = application(session) or ""
+    name = session.program or ""
     query = session.query or ""
     if session.kind is Kind.REPLICATION:
         return Apart.REPLICATION

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from connaudit import options as opt
 from connaudit.dataclass import dataclass
 from connaudit.diagnostics import growing
-from connaudit.diagnostics.apart import Apart, apart, application
+from connaudit.diagnostics.apart import Apart, apart
 from connaudit.diagnostics.growing import EXHAUSTION, GROWTH, Outlook, outlook
 from connaudit.diagnostics.judging import Judgement, judge, limits
 from connaudit.diagnostics.leaking import (
@@ -249,7 +249,7 @@ def _groups(snapshots: Sequence[Snapshot], options: Options, lens: Lens) -> tupl
         s = life.session
         if options.looks_at(s):
             kind = apart(s)
-            key = Key(application(s), s.user, s.database, s.client)
+            key = Key(s.program, s.user, s.database, s.client)
             members.setdefault((None if kind in options.include else kind, key), []).append(life)
     groups = [_group(kind, key, tuple(some), options, lens) for (kind, key), some in members.items()]
     return tuple(sorted((group for group in groups if group.present or group.flaw), key=_rank))
