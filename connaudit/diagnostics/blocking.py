@@ -35,10 +35,7 @@ WARNING = ("10s",)
 CRITICAL = ("1m",)
 MOST_HINTS = 3  # how many culprits are spoken of at length; the others are in the table
 MOST_NAMED = 5  # ids in one sentence
-QUEUES = {
-    "relation",
-    "metadata",
-}  # where a request that waits holds up those after it that do not conflict with the holder
+QUEUES = {"relation", "metadata"}  # where a request that waits holds up those after it, though no holder would
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,11 +51,7 @@ class Scene:
     trees: tuple[Tree, ...]
     sessions: Mapping[int, Session]
     waiting: Mapping[int, Wait]
-
-    @property
-    def waiters(self) -> frozenset[int]:
-        """Return who waits."""
-        return frozenset[int]().union(*(tree.waiters for tree in self.trees))
+    waiters: frozenset[int] = frozenset()
 
     @property
     def roots(self) -> tuple[Tree, ...]:
@@ -114,7 +107,8 @@ def _scene(snapshot: Snapshot, options: Options) -> Scene:
     whole = Scene(snapshot, (), sessions, waiting)
     trees = forest(waiting, lambda waiter: whole.waited(waiter) or 0.0)
     chosen = tuple(tree for tree in trees if _is_chosen(tree, sessions, options))
-    return Scene(snapshot, chosen, sessions, waiting)
+    waiters = frozenset[int]().union(*{tree.waiters for tree in chosen})
+    return Scene(snapshot, chosen, sessions, waiting, waiters)
 
 
 def _is_chosen(tree: Tree, sessions: Mapping[int, Session], options: Options) -> bool:
@@ -159,8 +153,7 @@ def _short(scene: Scene) -> str:
 
 
 def _details(scene: Scene) -> Iterable[str]:
-    shared = Counter(waiter for tree in scene.roots for waiter in tree.behind)
-    several = sum(roots > 1 for roots in shared.values())
+    several = sum(roots > 1 for roots in _root_counts(scene).values())
     if several:
         yield f"{several} of them wait for more than one root: they go on when all of those have let go"
     circles = [tree for tree in scene.trees if tree.head is Head.CYCLE]
@@ -168,6 +161,16 @@ def _details(scene: Scene) -> Iterable[str]:
         yield f"{plural(len(circles), 'circle')} of sessions that wait for each other: the server will end one of them"
     if any(scene.waiting[waiter].age is None for waiter in scene.waiters):
         yield "some waits are counted from the beginning of the statement: this server does not tell when they began"
+
+
+def _root_counts(scene: Scene) -> dict[int, int]:
+    """Return behind how many roots each waits."""
+    alike = Counter(tree.behind for tree in scene.roots)
+    counts: dict[int, int] = {}
+    for behind, roots in alike.items():
+        for waiter in behind:
+            counts[waiter] = counts.get(waiter, 0) + roots
+    return counts
 
 
 def _summary(scene: Scene) -> dict[str, Any]:
@@ -208,7 +211,7 @@ COLUMNS = (
     Column("pid", "ID", Unit.ID, Show.DATA),
     Column("role", "ROLE", show=Show.DATA),
     Column("root", "ROOT", Unit.ID, Show.DATA),
-    Column("roots", "ROOTS", Unit.IDS, Show.DATA),
+    Column("roots", "ROOTS", Unit.COUNT, Show.DATA),
     Column("depth", "DEPTH", Unit.COUNT, Show.DATA),
     Column("wait_is_bound", "BOUND", Unit.FLAG, Show.DATA),
     Column("candidates", "CANDIDATES", Unit.IDS, Show.DATA),
@@ -222,15 +225,12 @@ COLUMNS = (
 
 
 def _table(scene: Scene, options: Options) -> Table:
-    roots: dict[int, list[int]] = {}
-    for tree in scene.roots:
-        for waiter in tree.behind:
-            roots.setdefault(waiter, []).append(tree.tops[0])
+    roots = _root_counts(scene)
     rows: list[tuple[Value, ...]] = []
     listed: set[int] = set()
     for tree in scene.trees:
         for values in (*_top_values(tree, scene, listed), *(_branch_values(b, tree, scene) for b in tree.branches)):
-            values["roots"] = tuple(roots.get(values["pid"], ())) or None
+            values["roots"] = roots.get(values["pid"])
             rows.append(_row(values, scene, options))
     return Table("waits", COLUMNS, tuple(rows), len(rows), order="longest queue first")
 
@@ -301,7 +301,7 @@ def _prepared_values(snapshot: Snapshot) -> dict[str, Value]:
     if len(snapshot.prepared) != 1:
         gids = tuple(each.id for each in snapshot.prepared)
         words = f"one of {', '.join(gids)}" if gids else None
-        return {"state": "prepared" if gids else "gone", "gid": gids or None, "sql": words}
+        return {"state": "prepared" if gids else "gone", "sql": words}
     (only,) = snapshot.prepared
     return {
         "state": "prepared",

@@ -48,15 +48,15 @@ class Tree:
     @property
     def waiters(self) -> frozenset[int]:
         """Return who waits here: all behind the top, and the top itself where it waits, too."""
-        waits_itself = self.head in (Head.CYCLE, Head.ALONE)
-        return self.behind | (frozenset(self.tops) if waits_itself else frozenset())
+        return self.behind.union(self.tops) if self.head in (Head.CYCLE, Head.ALONE) else self.behind
 
 
 def forest(waiting: Mapping[int, Wait], age: Callable[[int], float]) -> tuple[Tree, ...]:
     """Return the trees: roots first, by how many wait behind them; `age` tells how long one has waited."""
     order = sorted(waiting, key=lambda waiter: (-age(waiter), waiter))
     behind = next_behind({waiter: waiting[waiter].blocked_by or () for waiter in order})
-    roots = sorted(behind.keys() - waiting.keys(), key=lambda root: (-len(reached(root, behind)), root))
+    victims = _victims(behind.keys() - waiting.keys(), behind)
+    roots = sorted(victims, key=lambda root: (-len(victims[root]), root))
     untold = [waiter for waiter in order if not waiting[waiter].blocked_by]
     parents: dict[int, int | None] = dict.fromkeys(untold)
     _adopt(roots, behind, parents)
@@ -64,10 +64,21 @@ def forest(waiting: Mapping[int, Wait], age: Callable[[int], float]) -> tuple[Tr
     cut = _cut_circles(waiting, order, behind, parents)
     grown = _Grown(parents, behind, order)
     return (
-        *(grown.tree(Head.ROOT, root) for root in roots),
+        *(Tree(Head.ROOT, (root,), victims[root], grown.below(root)) for root in roots),
         *(grown.tree(Head.CYCLE, top) for top in cut),
         *_of_the_untold(waiting, untold, grown),
     )
+
+
+def _victims(roots: Iterable[int], behind: Mapping[int, tuple[int, ...]]) -> dict[int, frozenset[int]]:
+    """Return all that wait behind each root; those that the same ones wait for at once, as readers of a table, share it."""
+    shared: dict[tuple[int, ...], frozenset[int]] = {}
+    found = {}
+    for root in roots:
+        if behind[root] not in shared:
+            shared[behind[root]] = reached(root, behind)
+        found[root] = shared[behind[root]]
+    return found
 
 
 def _adopt(tops: Iterable[int], behind: Mapping[int, tuple[int, ...]], parents: dict[int, int | None]) -> None:
@@ -135,7 +146,10 @@ class _Grown:
             self._children.setdefault(parents[waiter], []).append(waiter)
 
     def tree(self, head: Head, top: int) -> Tree:
-        return Tree(head, (top,), reached(top, self.behind), self.branches(self._children.get(top, ())))
+        return Tree(head, (top,), reached(top, self.behind), self.below(top))
+
+    def below(self, top: int) -> tuple[Branch, ...]:
+        return self.branches(self._children.get(top, ()))
 
     def branches(self, waiters: Iterable[int]) -> tuple[Branch, ...]:
         """Return these and all below them, each before those below it."""
