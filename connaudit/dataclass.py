@@ -31,6 +31,8 @@ def _values(self: Any) -> tuple[object, ...]:
 
 
 def _equal(self: Any, other: object) -> Any:
+    if self is other:
+        return True
     return _values(self) == _values(other) if other.__class__ is self.__class__ else NotImplemented
 
 

@@ -6,6 +6,7 @@ by a tokenizer that treats an unterminated literal as a literal to the end.
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 # How the two families write strings. PostgreSQL knows backslash escapes only in E'', MySQL everywhere; what
 # PostgreSQL writes in double quotes are names, what MySQL writes so are strings (unless ANSI_QUOTES is set).
@@ -44,6 +45,7 @@ _CONNINFO_PASSWORD = re.compile(r"(\bpassword\s*=\s*)(?!['\"]|\s)[^\s'\",;)]+", 
 _URL_PASSWORD = re.compile(r"(://[^:/@\s'\"]*:)[^@\s'\"]+(?=@)")
 
 
+@lru_cache(maxsize=1024)  # thousands of sessions run the same few statements
 def mask(sql: str, engine: str = "postgresql") -> str:
     """Return a statement with each literal as `?`, lists of them as one, and white space folded.
 

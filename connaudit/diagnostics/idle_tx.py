@@ -67,7 +67,7 @@ def run(snapshot: Snapshot, options: Options) -> Report:
     held = limits(options, METRICS, WARNING, CRITICAL)
     graph = waits(snapshot)
     idle = oldest_first(_idle(snapshot, options, graph), lambda item: item.age)
-    too_old = [s for s in _busy(snapshot, options) if judge(TX_AGE, _transaction_age(s), held).decisive]
+    too_old = [s for s in _busy(snapshot, options) if _breaks(_transaction_age(s), held.of(TX_AGE))]
     listed = [item for item in idle if item.age is None or item.age >= options.min_age]
     behind = _behind(listed)
     judgements = _judgements(listed, too_old, held, behind)
@@ -311,7 +311,8 @@ def _findings(
     judgements: Sequence[Judgement], held: Limits, listed: Sequence[Idle], too_old: Sequence[Session]
 ) -> Iterable[Finding]:
     age, tx_age, count, blocking = judgements
-    late = [item for item in listed if item.session and _breaks(item, held)]
+    of_age = held.of(AGE)
+    late = [item for item in listed if item.session and _breaks(item.age, of_age)]
     if age.decisive and late:
         ids = tuple(item.session.id for item in late if item.session)
         message = f"{plural(len(late), 'session')} idle in transaction for longer than {age.limit}"
@@ -324,12 +325,12 @@ def _findings(
     if blocking.decisive:
         yield blocking.finding("CA204", f"{_waiting(int(blocking.value or 0))} behind idle transactions")
     for item in listed:
-        if item.prepared and _breaks(item, held):
+        if item.prepared and _breaks(item.age, of_age):
             yield _prepared_finding(item.prepared, judge(AGE, item.age, held))
 
 
-def _breaks(item: Idle, held: Limits) -> bool:
-    return item.age is not None and judge(AGE, item.age, held).decisive is not None
+def _breaks(age: float | None, limits: Limits) -> bool:
+    return age is not None and limits.broken_by(age)
 
 
 def _prepared_finding(prepared: PreparedTransaction, judgement: Judgement) -> Finding:

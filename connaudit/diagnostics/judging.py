@@ -21,6 +21,10 @@ class Limits:
         """Return those that speak of one metric."""
         return Limits(*(tuple(c for c in level if c.metric == metric) for level in (self.warning, self.critical)))
 
+    def broken_by(self, value: float) -> bool:
+        """Return whether a value in base units breaks any of them."""
+        return any(condition.range.alerts(value) for condition in (*self.critical, *self.warning))
+
     def __bool__(self) -> bool:
         return bool(self.warning or self.critical)
 

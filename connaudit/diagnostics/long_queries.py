@@ -102,7 +102,8 @@ def _oldest(sessions: Sequence[Session]) -> float:
 
 def _over(sessions: Sequence[Session], held: Limits) -> list[Session]:
     """Return those that break a threshold on their age."""
-    return [s for s in sessions if s.query_age is not None and judge(AGE, s.query_age, held).decisive]
+    of_age = held.of(AGE)
+    return [s for s in sessions if s.query_age is not None and of_age.broken_by(s.query_age)]
 
 
 def _queries(count: int) -> str:
