@@ -71,7 +71,7 @@ def forest(waiting: Mapping[int, Wait], age: Callable[[int], float]) -> tuple[Tr
 
 
 def _victims(roots: Iterable[int], behind: Mapping[int, tuple[int, ...]]) -> dict[int, frozenset[int]]:
-    """Return all that wait behind each root; those that the same ones wait for at once, as readers of a table, share it."""
+    """Return all that wait behind each root; roots for which the same ones wait at once, as for readers, share it."""
     shared: dict[tuple[int, ...], frozenset[int]] = {}
     found = {}
     for root in roots:
