@@ -16,6 +16,7 @@ from connaudit.engines.mysql.wire import Row, Wire
 from connaudit.errors import NotUnderstood
 from connaudit.snapshot import (
     Address,
+    Auditor,
     Capacity,
     Fact,
     Guard,
@@ -46,6 +47,8 @@ _GUARDS = (
     "max_statement_time",
 )
 _SKEW = 2.0  # seconds between two clocks that are worth a word
+_ALMIGHTY = {"ALL PRIVILEGES", "SUPER"}
+_RESERVE = {"CONNECTION_ADMIN", "CONNECTION ADMIN"}  # MySQL's spelling, and MariaDB's
 _ASKED_IN_HISTORY = 200  # sessions at most, those that have been idle longest
 
 
@@ -240,6 +243,7 @@ def _snapshot(reading: Read, found: tuple[Session, ...], wire: Wire, attempt: At
         taken_at=taken.isoformat(timespec="milliseconds") + "Z",
         capacity=_capacity(reading, found, complete=view.has_process is True),
         facts=reading.facts,
+        auditor=_auditor(reading, view) if Fact.AUDITOR in reading.facts else None,
         sessions=found,
         prepared=transactions.prepared(reading.answers) if Fact.TRANSACTIONS in reading.facts else (),
         guards=tuple(_guards(reading)) if Fact.GUARDS in reading.facts else (),
@@ -247,6 +251,30 @@ def _snapshot(reading: Read, found: tuple[Session, ...], wire: Wire, attempt: At
         notes=(*_notes(reading, wire), *_clock(taken, attempt)),
         stages=attempt.stages,
     )
+
+
+def _auditor(reading: Read, view: gaps.View) -> Auditor:
+    """Return who we are. A role that is granted to us may give more than its name tells: then it is not known."""
+    told = [text(next(iter(row.values()))) or "" for row in reading.answers.of("grants")]
+    everywhere = ",".join(grant.partition(" ON *.* ")[0] for grant in told if " ON *.* " in grant)
+    names = {name.strip().removeprefix("GRANT ") for name in everywhere.split(",")}
+    not_told = not told or any(" ON " not in grant for grant in told)
+    unknown = None if not_told else False
+    no_super = reading.product == sql.MARIADB and reading.version >= (11,)  # there SUPER gives neither
+    almighty = names & (_ALMIGHTY - {"SUPER"} if no_super else _ALMIGHTY)
+    return Auditor(
+        account=view.account,
+        superuser=bool(almighty) or unknown,
+        sees_all=view.has_process,
+        grant=view.grant_process if view.has_process is False else None,
+        reserve=bool(almighty or names & _RESERVE) or _by_the_side_door(reading) or unknown,
+    )
+
+
+def _by_the_side_door(reading: Read) -> bool:
+    """Return whether we came by a port that stays open when the server is full."""
+    doors = (reading.variable("extra_port"), reading.variable("admin_port"))
+    return not reading.host.is_socket and str(reading.host.port) in doors
 
 
 def _server(reading: Read, found: Iterable[Session], wire: Wire, started: str | None) -> Server:

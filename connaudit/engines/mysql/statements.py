@@ -234,6 +234,7 @@ join performance_schema.threads t on t.thread_id = h.thread_id
 where h.sql_text is not null and t.processlist_id in %(ids)s""",
     grant="performance_schema",
 )
+GRANTS = Statement("grants", "show grants")  # ours; what granted roles give is not spelt out
 
 MYSQL, MARIADB = "MySQL", "MariaDB"
 
@@ -247,12 +248,14 @@ def plan(product: str, version: tuple[int, ...], facts: frozenset[Fact]) -> Iter
         yield PROCESSLIST_MARIADB
     else:
         yield PROCESSLIST_MYSQL if Fact.QUERIES in facts else PROCESSLIST
-    if facts & {Fact.STATES, Fact.TRANSACTIONS, Fact.LOCKS}:
+    if facts & {Fact.STATES, Fact.TRANSACTIONS, Fact.LOCKS, Fact.AUDITOR}:
         yield INNODB_TRX
     if Fact.LOCKS in facts and not _has_data_locks(product, version):
         yield ROW_LOCKS
     yield from _from_performance_schema(product, version, facts)
     yield ACCOUNT_LIMITS
+    if Fact.AUDITOR in facts:
+        yield GRANTS
 
 
 def _from_performance_schema(product: str, version: tuple[int, ...], facts: frozenset[Fact]) -> Iterator[Statement]:

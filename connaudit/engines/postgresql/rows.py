@@ -107,6 +107,9 @@ class OurselvesRow(NamedTuple):
 
     role: bytes
     member_of: bytes | None
+    superuser: bytes | None = None
+    sees_all: bytes | None = None
+    reserve: bytes | None = None
 
 
 class DatabaseRow(NamedTuple):

@@ -278,14 +278,28 @@ ROLES = {
     """
 }
 
-# Which grant a role without sight may have and not inherit.
+# What our role may do, and which grant it may have and not inherit.
 OURSELVES = {
     12: """
         select quote_ident(current_user) as role,
                case when pg_has_role(current_user, 'pg_monitor', 'member') then 'pg_monitor'
                     when pg_has_role(current_user, 'pg_read_all_stats', 'member') then 'pg_read_all_stats'
-               end as member_of
-    """
+               end as member_of,
+               current_setting('is_superuser') = 'on' as superuser,
+               pg_has_role(current_user, 'pg_read_all_stats', 'usage') as sees_all,
+               current_setting('is_superuser') = 'on' as reserve
+    """,
+    16: """
+        select quote_ident(current_user) as role,
+               case when pg_has_role(current_user, 'pg_monitor', 'member') then 'pg_monitor'
+                    when pg_has_role(current_user, 'pg_read_all_stats', 'member') then 'pg_read_all_stats'
+               end as member_of,
+               current_setting('is_superuser') = 'on' as superuser,
+               pg_has_role(current_user, 'pg_read_all_stats', 'usage') as sees_all,
+               current_setting('is_superuser') = 'on'
+                   or current_setting('reserved_connections') <> '0'
+                      and pg_has_role(current_user, 'pg_use_reserved_connections', 'usage') as reserve
+    """,
 }
 
 OVERRIDES = {

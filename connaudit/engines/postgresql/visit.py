@@ -27,7 +27,7 @@ from connaudit.engines.postgresql.sessions import Details, Names, names, session
 from connaudit.engines.postgresql.text import decode_name
 from connaudit.engines.postgresql.wire import Connection, Result
 from connaudit.errors import NotUnderstood, TimedOut
-from connaudit.snapshot import Address, Fact, Gap, PreparedTransaction, Server, Snapshot
+from connaudit.snapshot import Address, Auditor, Fact, Gap, PreparedTransaction, Server, Snapshot
 from connaudit.targets import Target
 
 OLDEST = 120000  # the first release whose walsenders have a pool of their own
@@ -98,6 +98,7 @@ def _snapshot(
         taken_at=moment(server.taken_at),
         capacity=capacity(server, rows, roles, databases, known),
         facts=facts,
+        auditor=_auditor(server, connection, answers),
         sessions=tuple(session(row, details) for row in rows),
         prepared=tuple(_prepared(row, known) for row in read(told.get("prepared"), PreparedRow)),
         databases=tuple(sorted(known.databases.values())),
@@ -137,6 +138,19 @@ def _grant(server: ServerRow, connection: Connection, answers: Answers) -> gaps.
     return gaps.Grant(decode_name(row.role, server.encoding.decode()), member_of, int(server.version_num))
 
 
+def _auditor(server: ServerRow, connection: Connection, answers: Answers) -> Auditor:
+    """Return who we are; what was not told, because its statement failed, is None."""
+    grant = _grant(server, connection, answers)
+    rows = read(answers.told.get("ourselves"), OurselvesRow)
+    superuser, sees_all, reserve = rows[0][2:] if rows else (None, None, None)
+    needed = grant.statement if sees_all == b"f" else None
+    return Auditor(grant.role, _yes(superuser), _yes(sees_all), needed, _yes(reserve))
+
+
+def _yes(told: bytes | None) -> bool | None:
+    return None if told is None else told == b"t"
+
+
 def _server(row: ServerRow, connection: Connection) -> Server:
     number = int(row.version_num)
     return Server(
@@ -148,6 +162,7 @@ def _server(row: ServerRow, connection: Connection) -> Server:
         replica=row.replica == b"t",
         via_pooler=_via_pooler(row, connection),
         tls=connection.uses_tls,
+        encoding=row.encoding.decode(),
         features=tuple(row.features.decode().split()),
     )
 
