@@ -9,8 +9,9 @@ import difflib
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from connaudit.dataclass import dataclass
 from connaudit.diagnostics import Diagnostic
 from connaudit.engines import ENGINES, Budget, Taken, engine
 from connaudit.errors import NameUnknown, NoDatabase, NoSlotsLeft, QueryFailed, Refused, TargetError, TimedOut

@@ -10,13 +10,14 @@ import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from ipaddress import ip_address
 from pathlib import Path
 
 from connaudit.attribution import Confidence
 from connaudit.attribution.evidence import Client, Process
 from connaudit.attribution.sockets import Tcp, Unix, tcp, unix
+from connaudit.dataclass import dataclass
 from connaudit.snapshot import Address, Session
 from connaudit.sqltext import without_passwords
 

@@ -4,12 +4,13 @@ import datetime as dt
 import fnmatch
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from connaudit.audit import Ask, Plan, Suppression
 from connaudit.cli.settings import SETTINGS, Effective, Setting, Sources, Values, setting, values
 from connaudit.configuration import Configuration, Configured, Ignore, find, load
+from connaudit.dataclass import dataclass
 from connaudit.diagnostics import NAMES, Diagnostic
 from connaudit.errors import ConfigError, NoSecret, UsageError
 from connaudit.options import Filter, Options, declared

@@ -8,10 +8,10 @@ more from several snapshots of a target offers `run_series` besides.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol
 
+from connaudit.dataclass import dataclass
 from connaudit.options import Options, Sql
 from connaudit.report import Column, Report
 from connaudit.snapshot import Fact, Snapshot
