@@ -16,6 +16,7 @@ from hypothesis.configuration import set_hypothesis_home_dir
 
 from tests.certificates import Authority
 from tests.servers import Description, Fleet, Running, ServersMissing, chosen
+from tests.servers.fleet import best_backend
 
 FAMILIES = {
     "postgres_any": ("postgres",),
@@ -38,7 +39,9 @@ CHOSEN = pytest.StashKey[list[Description]]()
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "servers: asks for a real database server")
-    config.addinivalue_line("markers", "kinds(*names): is about servers of these kinds; is not made for others")
+    config.addinivalue_line(
+        "markers", "kinds(*names, since, before): is about servers of these kinds and versions; is not made for others"
+    )
     set_hypothesis_home_dir(Path(sys.prefix) / "hypothesis")  # and nothing into the tree
     try:
         config.stash[CHOSEN] = chosen(config.getoption("--servers"))
@@ -85,7 +88,12 @@ def _makes_sense(item: pytest.Item) -> bool:
     if marker is None or not isinstance(item, pytest.Function) or not hasattr(item, "callspec"):
         return True
     servers = [one for one in item.callspec.params.values() if isinstance(one, Description)]
-    return any(one.kind in marker.args or (one.kind == "pgbouncer" and "postgres" in marker.args) for one in servers)
+    return any(_is_about(marker, best_backend() if one.kind == "pgbouncer" else one) for one in servers)
+
+
+def _is_about(marker: pytest.Mark, server: Description) -> bool:
+    since, before = marker.kwargs.get("since", (0,)), marker.kwargs.get("before", (999,))
+    return server.kind in marker.args and since <= server.version < before
 
 
 @pytest.fixture(scope="session")

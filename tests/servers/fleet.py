@@ -80,7 +80,7 @@ class Fleet:
     ) -> Running:
         """Start one more server, with settings of its own. PgBouncer gets a PostgreSQL if none is given."""
         if description.kind == "pgbouncer" and backend is None:
-            backend = self.shared(_best_backend())
+            backend = self.shared(best_backend())
         home = self._reachable(description.home)
         top = Path(tempfile.mkdtemp(prefix=f"{description.name}-", dir=self.top))
         top.chmod(0o755)
@@ -128,7 +128,7 @@ class Fleet:
         return copy
 
 
-def _best_backend() -> Description:
+def best_backend() -> Description:
     """Return the newest released PostgreSQL there is."""
     usable = [one for one in available() if one.kind == "postgres" and one.released]
     if not usable:
@@ -241,7 +241,7 @@ def _free_port() -> int:
 def _becomes_ready(server: Running) -> bool:
     deadline = time.monotonic() + PATIENCE
     while server.is_alive and time.monotonic() < deadline:
-        if _is_ready(server):
+        if is_ready(server):
             return True
         time.sleep(0.02)
     if server.is_alive:
@@ -250,7 +250,7 @@ def _becomes_ready(server: Running) -> bool:
     return False
 
 
-def _is_ready(server: Running) -> bool:
+def is_ready(server: Running) -> bool:
     """Tell without connecting: a bare connection counts as an aborted one, which audits look at."""
     if server.kind == "pgbouncer":
         return True  # its first login tells

@@ -155,7 +155,8 @@ def _of_locks(view: View, sessions: tuple[Session, ...]) -> Iterator[Gap]:
         refusal = view.answers.refused.get("row_locks")
         why = view.why_no_performance_schema if view.product != MARIADB else None
         why = why or (str(refusal) if refusal else "the server does not tell whose lock it is")
-        cure = view.grant_process if view.product == MARIADB and refusal else view.cure()
+        grant = view.grant_process if refusal else None  # MariaDB knows of rows from InnoDB alone
+        cure = grant if view.product == MARIADB else view.cure()
         nobody = not unknown
         yield Gap(Fact.LOCKS, f"who blocks whom on rows is not told: {why}", cure, partial=nobody)
     if any(wait.lock != "record" for wait in unknown):
