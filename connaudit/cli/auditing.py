@@ -12,9 +12,10 @@ import click
 from connaudit import __version__
 from connaudit.audit import audit
 from connaudit.cli import output
+from connaudit.cli.flags import click_option, given
 from connaudit.cli.planning import Fleet, Invocation, Setup, muster, own_settings, set_up
 from connaudit.cli.progress import progress
-from connaudit.cli.settings import HELP, SETTINGS, Setting, Values
+from connaudit.cli.settings import SETTINGS, Values
 from connaudit.dataclass import dataclass
 from connaudit.diagnostics import Diagnostic, diagnostic
 from connaudit.engines import Budget, Taken
@@ -43,24 +44,6 @@ def command(name: str) -> click.Command:
     parameters += [click_option(setting, field) for field, setting in own.items()]
     parameters += [click_option(setting) for setting in SETTINGS]
     return click.Command(name, params=parameters, callback=callback, help=help_text(asked))
-
-
-def given(context: click.Context, flags: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
-    """Return what flags gave: those after the command, which count more, then those before it."""
-    after = {key.replace("_", "-"): value for key, value in flags.items()}
-    return after, context.meta.get("connaudit.flags", {})
-
-
-def click_option(setting: Setting, field: str | None = None) -> click.Option:
-    """Return a setting as click knows it; values stay text, `None` where the flag was not given."""
-    return click.Option(
-        [*setting.flags, field or setting.name.replace("-", "_")],
-        help=setting.help + HELP.get(setting.name, ""),
-        metavar=setting.metavar or None,
-        is_flag=setting.switch,
-        multiple=setting.multiple,
-        default=None,
-    )
 
 
 def help_text(asked: Diagnostic) -> str:

@@ -5,7 +5,8 @@ from typing import Any
 
 import click
 
-from connaudit.cli.auditing import click_option, given, run
+from connaudit.cli.auditing import run
+from connaudit.cli.flags import click_option, given
 from connaudit.cli.planning import Invocation
 from connaudit.cli.settings import SETTINGS
 from connaudit.diagnostics import NAMES, diagnostic

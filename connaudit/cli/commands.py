@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from connaudit import __version__
+from connaudit.cli.flags import click_option
 from connaudit.cli.settings import SETTINGS
 from connaudit.diagnostics import NAMES
 
@@ -13,6 +14,7 @@ from connaudit.diagnostics import NAMES
 OTHERS = {
     "check": "connaudit.cli.check:command",
     "inspect": "connaudit.cli.inspect:command",
+    "doctor": "connaudit.cli.doctor:command",
     "config": "connaudit.cli.config:command",
     "targets": "connaudit.cli.targets:command",
     "explain": "connaudit.cli.explain:command",
@@ -30,6 +32,7 @@ SUMMARIES = {
     "leaks": "Connections that nobody seems to use any more.",
     "check": "All checks on all chosen targets: for cron and monitoring.",
     "inspect": "Everything about one session, its process and code.",
+    "doctor": "What an audit needs, what invites leaks, what cron lacks.",
     "config": "Where the configuration lies, what holds, what is wrong.",
     "targets": "Which targets there are, and whether they can be audited.",
     "explain": "What a finding or a topic is about, and how to fix it.",
@@ -93,8 +96,6 @@ class Commands(Several):
 
 def tree() -> click.Group:
     """Return the whole tree."""
-    from connaudit.cli.auditing import click_option
-
     @click.pass_context
     def callback(context: click.Context, /, **flags: Any) -> None:
         context.meta["connaudit.flags"] = {key.replace("_", "-"): value for key, value in flags.items()}

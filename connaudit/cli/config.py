@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from connaudit.cli import output
-from connaudit.cli.auditing import click_option
 from connaudit.cli.commands import Several
+from connaudit.cli.flags import click_option
 from connaudit.cli.listing import invocation, is_for_people, options, write
 from connaudit.cli.planning import Invocation, Setup, configuration_file, set_up
 from connaudit.cli.settings import SETTINGS, Sources, setting, values

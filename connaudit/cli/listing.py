@@ -8,7 +8,8 @@ import click
 
 from connaudit import __version__
 from connaudit.cli import output
-from connaudit.cli.auditing import click_option, given, style_of
+from connaudit.cli.auditing import style_of
+from connaudit.cli.flags import click_option, given
 from connaudit.cli.planning import Invocation, Setup
 from connaudit.cli.settings import setting
 from connaudit.render.listing import FORMATS, Listing, render_listing

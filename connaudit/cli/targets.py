@@ -7,8 +7,9 @@ from typing import Any
 import click
 
 from connaudit.cli import output
-from connaudit.cli.auditing import click_option, error_text, run
+from connaudit.cli.auditing import error_text, run
 from connaudit.cli.commands import Several
+from connaudit.cli.flags import click_option
 from connaudit.cli.listing import CHOOSING, invocation, options, write
 from connaudit.cli.planning import Setup, named, set_up
 from connaudit.cli.settings import SETTINGS
