@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "diagnostics": {"attribution", "history", "options", "report", "snapshot", "sqltext", "thresholds", "units"},
     "render": {"errors", "report", "snapshot", "units"},
     "audit": {"diagnostics", "engines", "errors", "options", "report", "snapshot", "targets", "units"},
+    "following": {"engines", "errors", "snapshot", "targets"},
     "saved": {"errors", "options", "snapshot", "sqltext", "units"},
     "attribution": {"snapshot", "sqltext"},
     "configuration": {"errors", "targets"},
@@ -35,7 +36,7 @@ MAY_IMPORT = {
     "demo": {"errors"},
     "history": {"errors", "report", "snapshot", "targets", "units"},
     "cli": {
-        "attribution", "audit", "configuration", "demo", "diagnostics", "engines", "errors", "explaining", "history",
+        "attribution", "audit", "configuration", "demo", "diagnostics", "engines", "errors", "explaining", "following", "history",
         "options", "render", "report", "saved", "snapshot", "targets", "thresholds", "units",
     },
     "__main__": {"cli"},

@@ -1,10 +1,13 @@
-"""The servers that can be audited: one module each, with one public function `take`.
+"""The servers that can be audited: one module each, with two public functions.
 
     take(targets, facts, budget) -> Iterator[(index, Snapshot | TargetError)]
+    follow(targets, facts) -> Follower
 
 It takes many targets at once by its driver's best means and yields each result when it is there, in any order;
 one target is the case n = 1. Exactly one connection per target, bounded from the first packet, named `connaudit`,
 read-only, closed at once. Closing the iterator early, or an exception thrown into it, cancels what is in flight.
+A follower takes samples of its targets one after the other and keeps their connections in between, idle and outside of
+any transaction: to connect anew would fail just when a server is full.
 An engine never judges: it lists a `Gap` for each fact that it was asked for and could not see.
 """
 
@@ -50,6 +53,37 @@ class Take(Protocol):
     ) -> Iterator[tuple[int, Taken]]: ...
 
 
+class Follower(Protocol):
+    """Keeps one connection to each of its targets; what happens to one of them holds up no other.
+
+    A connection that broke, or was given up for want of time, is made anew by the next sample of its target.
+    """
+
+    def begin(self, index: int, budget: Budget) -> None:
+        """Begin a sample of the target at that place, which must have none under way."""
+
+    def ended(self, until: float) -> Iterator[tuple[int, Taken]]:
+        """Wait for samples, until an instant of time.monotonic() at most, and yield those that ended, if any."""
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether anything is under way, be it the end of a sample that was given up."""
+
+    def close(self) -> None:
+        """Cancel what is under way, and end all connections."""
+
+
+class Follow(Protocol):
+    """What an engine module offers to those who look more than once."""
+
+    def __call__(self, targets: Sequence[Target], facts: frozenset[Fact]) -> Follower: ...  # noqa: D102
+
+
 def engine(name: str) -> Take:
     """Return the `take` of an engine, importing its driver only now."""
     return cast("Take", import_module(ENGINES[name]).take)
+
+
+def following(name: str) -> Follow:
+    """Return the `follow` of an engine, importing its driver only now."""
+    return cast("Follow", import_module(ENGINES[name]).follow)

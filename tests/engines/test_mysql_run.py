@@ -182,6 +182,6 @@ def test_a_bug_is_not_passed_off_as_a_failure(mariadb: Running, monkeypatch: pyt
     def broken(*arguments: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("connaudit.engines.mysql.read", broken)
+    monkeypatch.setattr("connaudit.engines.mysql.visit.read", broken)
     with pytest.raises(ZeroDivisionError):
         failure(target(mariadb))

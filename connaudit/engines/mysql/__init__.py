@@ -11,100 +11,98 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 
-import pymysql
-
-from connaudit.engines import Budget, Taken
-from connaudit.engines.mysql import failures
+from connaudit.engines import Budget, Follower, Taken
 from connaudit.engines.mysql.attempt import Attempt
-from connaudit.engines.mysql.reading import read
-from connaudit.engines.mysql.wire import Refusal, connected
-from connaudit.errors import NotAllowed, QueryFailed, TargetError, TimedOut
+from connaudit.engines.mysql.visit import Visitor
+from connaudit.errors import TargetError, TimedOut
 from connaudit.snapshot import Fact, Snapshot
 from connaudit.targets import Target
 
-Results = queue.SimpleQueue[tuple[int, Taken | BaseException]]
 JOBS = 128  # more threads only contend for the interpreter
 
 
 def take(targets: Sequence[Target], facts: frozenset[Fact], budget: Budget) -> Iterator[tuple[int, Taken]]:
     """Yield each target's snapshot, or why there is none, as it comes."""
     waiting = deque(range(len(targets)))
-    running: dict[int, Attempt] = {}
-    results: Results = queue.SimpleQueue()
+    visits = _Visits(targets, facts, keep=False)
     try:
-        while waiting or running:
-            while waiting and len(running) < (budget.jobs or JOBS):
-                index = waiting.popleft()
-                if time.monotonic() >= budget.deadline:
-                    yield index, TimedOut("not begun: no time was left when its turn came", hint="raise --deadline")
-                    continue
-                running[index] = _started(index, targets[index], facts, budget, results)
-            if running:
-                yield from _next(running, results)
+        while waiting or visits.is_busy:
+            while waiting and visits.under_way < (budget.jobs or JOBS):
+                visits.begin(waiting.popleft(), budget)
+            yield from visits.ended(budget.deadline)
     finally:
-        for attempt in running.values():
-            attempt.abort()
+        visits.close()
 
 
-def _started(index: int, target: Target, facts: frozenset[Fact], budget: Budget, results: Results) -> Attempt:
-    """Return an attempt whose thread has begun."""
-    attempt = Attempt(min(time.monotonic() + budget.seconds(target), budget.deadline))
+def follow(targets: Sequence[Target], facts: frozenset[Fact]) -> Follower:
+    """Return who takes samples of the targets, each over one connection that is kept."""
+    return _Visits(targets, facts, keep=True)
 
-    def work() -> None:
+
+class _Visits(Follower):
+    """Visits to all targets, each in a thread of its own for as long as it lasts."""
+
+    def __init__(self, targets: Sequence[Target], facts: frozenset[Fact], *, keep: bool) -> None:
+        self._visitors = [Visitor(target, facts, keep=keep) for target in targets]
+        self._attempts: dict[int, Attempt] = {}
+        self._results: queue.SimpleQueue[tuple[int, Visitor, Taken | BaseException]] = queue.SimpleQueue()
+
+    def begin(self, index: int, budget: Budget) -> None:
+        visitor, now = self._visitors[index], time.monotonic()
+        ends = min(now + budget.seconds(visitor.target), budget.deadline)
+        attempt = self._attempts[index] = Attempt(ends, "query" if visitor.is_connected else "dns")
+        if attempt.ends <= now:
+            late = TimedOut("not begun: no time was left when its turn came", hint="raise --deadline")
+            self._results.put((index, visitor, late))
+            return
+        name = f"connaudit {visitor.target.name}"
+        threading.Thread(target=self._visit, args=(index, visitor, attempt), name=name, daemon=True).start()
+
+    def _visit(self, index: int, visitor: Visitor, attempt: Attempt) -> None:
         try:
-            results.put((index, _taken(target, facts, attempt)))
+            self._results.put((index, visitor, visitor.visit(attempt)))
         except BaseException as error:  # noqa: BLE001 - handed to the thread that reads the queue, which raises it
-            results.put((index, error))
+            self._results.put((index, visitor, error))
 
-    threading.Thread(target=work, name=f"connaudit {target.name}", daemon=True).start()
-    return attempt
+    def ended(self, until: float) -> Iterator[tuple[int, Taken]]:
+        if not self._attempts:
+            return
+        until = min(until, *(attempt.ends for attempt in self._attempts.values()))
+        try:
+            index, visitor, taken = self._results.get(timeout=max(0.0, until - time.monotonic()))
+        except queue.Empty:
+            yield from self._given_up()
+            return
+        if visitor is not self._visitors[index]:  # given up before, and came after all
+            visitor.leave()
+            return
+        del self._attempts[index]
+        if not isinstance(taken, Snapshot | TargetError):
+            raise taken
+        yield index, taken
 
-
-def _next(running: dict[int, Attempt], results: Results) -> Iterator[tuple[int, Taken]]:
-    """Yield the next result, or those whose time is up by then."""
-    patience = min(attempt.ends for attempt in running.values()) - time.monotonic()
-    try:
-        index, taken = results.get(timeout=max(0.0, patience))
-    except queue.Empty:
-        late = [index for index, attempt in running.items() if attempt.ends <= time.monotonic()]
-        for index in late:
-            attempt = running.pop(index)
+    def _given_up(self) -> Iterator[tuple[int, Taken]]:
+        """Yield those whose time is up; their threads are left behind, and their places given to others."""
+        now = time.monotonic()
+        for index in [index for index, attempt in self._attempts.items() if attempt.ends <= now]:
+            attempt = self._attempts.pop(index)
             failure = attempt.timed_out()
             attempt.abort()
+            self._visitors[index] = self._visitors[index].another()
             yield index, failure
-        return
-    if not running.pop(index, None):  # given up before, and came after all
-        return
-    if not isinstance(taken, Snapshot | TargetError):
-        raise taken
-    yield index, taken
 
+    @property
+    def under_way(self) -> int:
+        """Return how many visits are under way."""
+        return len(self._attempts)
 
-def _taken(target: Target, facts: frozenset[Fact], attempt: Attempt) -> Taken:
-    """Return a target's snapshot or failure; what a driver raised is dropped, for its frames hold the password."""
-    try:
-        return _snapshot(target, facts, attempt)
-    except TargetError as error:
-        error.__cause__ = error.__context__ = None
-        return error.with_traceback(None)
-    finally:
-        attempt.release()
+    @property
+    def is_busy(self) -> bool:
+        return bool(self._attempts)
 
-
-def _snapshot(target: Target, facts: frozenset[Fact], attempt: Attempt) -> Snapshot:
-    wire, host = connected(target, attempt)
-    attempt.enter("query")
-    failure: TargetError
-    try:
-        with wire:
-            return read(wire, target, host, facts, attempt)
-    except Refusal as refusal:
-        failure = _refused(refusal)
-    except pymysql.MySQLError as error:
-        failure = failures.of_driver(error, attempt)
-    raise failure
-
-
-def _refused(refusal: Refusal) -> TargetError:
-    kind = NotAllowed if refusal.denied else QueryFailed
-    return kind(str(refusal), stage="query")
+    def close(self) -> None:
+        for attempt in self._attempts.values():
+            attempt.abort()
+        for index, visitor in enumerate(self._visitors):
+            if index not in self._attempts:  # those that are visited end in their threads
+                visitor.leave()

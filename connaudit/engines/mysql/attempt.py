@@ -15,10 +15,10 @@ from connaudit.errors import TimedOut
 class Attempt:
     """The time that a target has, seen by two threads: the one that works and the one that watches."""
 
-    def __init__(self, ends: float) -> None:
+    def __init__(self, ends: float, stage: str = "dns") -> None:
         self.began = time.monotonic()
         self.ends = ends  # an instant of time.monotonic()
-        self.stage = "dns"
+        self.stage = stage
         self._entered = self.began
         self._seconds: dict[str, float] = {}
         self._lock = threading.Lock()
@@ -60,7 +60,7 @@ class Attempt:
             if self._aborted:
                 raise self.timed_out()
             self._release()
-            self._handle = sock.dup()
+            self._handle = socket.fromfd(sock.fileno(), sock.family, sock.type)  # an SSLSocket knows no dup()
 
     def abort(self) -> None:
         """End it from outside: whatever reads or writes on the socket returns at once."""

@@ -3,13 +3,14 @@
 Two round trips from TCP to the first row: greeting and login, then a batch. PyMySQL alone would make four of them.
 """
 
+import select
 import socket
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pymysql
 from pymysql.connections import Connection
-from pymysql.constants import CLIENT
+from pymysql.constants import CLIENT, CR
 from pymysql.converters import encoders
 
 from connaudit.engines.mysql import failures, tls
@@ -74,6 +75,7 @@ class Wire(Connection):
             defer_connect=True,
         )
         self._attempt = attempt
+        self._autocommits: bool | None = None  # not asked yet
         self._secure = host.is_socket  # PyMySQL would know only if it had dialled itself
         self._ask_for_tls(tls.mode(target, host.is_socket), target)
 
@@ -126,6 +128,28 @@ class Wire(Connection):
                 raise
             return answers, Refusal(code, said)
         return answers, None
+
+    def rest(self) -> None:
+        """Leave no transaction open until the next batch: with autocommit off, what was read stays locked."""
+        if self._autocommits is None:
+            ((row,),), _ = self.batch("select @@session.autocommit as autocommit", {})
+            self._autocommits = row["autocommit"] == b"1"
+        if not self._autocommits:
+            self.rollback()  # type: ignore[no-untyped-call]
+
+    def wake(self, attempt: Attempt) -> None:
+        """Take up a connection that has rested; pymysql.MySQLError says why it was lost meanwhile."""
+        self._attempt = attempt
+        self._read_timeout = self._write_timeout = attempt.remaining()
+        if self._sock is None:
+            raise pymysql.OperationalError(CR.CR_SERVER_LOST, "")
+        attempt.hold(self._sock)
+        waiting = select.poll()
+        waiting.register(self._sock, select.POLLIN)
+        if waiting.poll(0):  # nobody asked: it is the server's last word, or the end
+            self._next_seq_id = 0
+            self._read_packet()  # type: ignore[no-untyped-call]
+            raise pymysql.OperationalError(CR.CR_SERVER_LOST, "")
 
 
 def _rows(cursor: Any) -> list[Row]:

@@ -84,6 +84,11 @@ class Names:
                     threading.Thread(target=self._work, name="connaudit-dns", daemon=True).start()
         return self._known[text]
 
+    def forget(self, text: str) -> None:
+        """Have a name looked up anew when it is wanted again: its server may have moved."""
+        if text in self._known and self._known[text].done:
+            del self._known[text]
+
     def _work(self) -> None:
         while True:
             self._todo.get().resolve()
@@ -119,7 +124,7 @@ class _Task:
 
 
 class Loop:
-    """Runs conversations; leaving it closes those that are open and grants their farewells half a second."""
+    """Runs conversations, and is closed in the end; as a context it closes itself."""
 
     def __init__(self) -> None:
         self.names = Names()
@@ -219,6 +224,10 @@ class Loop:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the conversations that are open, with half a second for their farewells."""
         try:
             self._farewell()
         finally:

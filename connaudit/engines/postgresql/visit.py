@@ -2,6 +2,8 @@
 
 import re
 import time
+from collections.abc import Callable
+from dataclasses import replace
 
 from connaudit.engines.postgresql import dial, gaps, guards
 from connaudit.engines.postgresql.asking import Answers, ask
@@ -34,21 +36,73 @@ OLDEST = 120000  # the first release whose walsenders have a pool of their own
 SKEW = 2.0  # seconds between two clocks that are worth a word
 _OTHERS = re.compile(r"\b(CockroachDB|Yugabyte|YB|Redshift|openGauss|GaussDB)\b")
 
+Stages = tuple[tuple[str, float], ...]
+
+
+class Visitor:
+    """Visits one server as often as wanted, over one connection that rests in between.
+
+    One that broke, or on which a statement did not end in time, is given up: the next visit makes a new one.
+    """
+
+    def __init__(self, target: Target, facts: frozenset[Fact]) -> None:
+        self.target = target
+        self._facts = facts
+        self._kept: Connection | None = None
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether it has a connection; one that was lost meanwhile counts until it is wanted."""
+        return self._kept is not None
+
+    def visit(self, caller: Caller) -> Steps[Snapshot]:
+        """Take a snapshot; any TargetError may come instead."""
+        if time.monotonic() >= caller.until:
+            raise TimedOut("not begun: no time was left when its turn came", hint="raise --deadline")
+        is_over = False
+        try:
+            lost = self._wake(caller)
+            connection, looked_up = yield from self._connection(caller)
+            answers = yield from ask(connection, self.target, self._facts, caller)
+            stages = (*looked_up, *connection.stages.items())
+            snapshot = _snapshot(self.target, self._facts, connection, answers, stages)
+            is_over = True
+        finally:
+            if not is_over:
+                self.leave(caller.leave)
+        return replace(snapshot, notes=(*snapshot.notes, f"connected anew: {lost}")) if lost else snapshot
+
+    def _wake(self, caller: Caller) -> str | None:
+        """Return why the connection was lost since the last visit, if it was; there will be a new one."""
+        lost = self._kept.wake() if self._kept else None
+        if lost:
+            self.leave(caller.leave)
+        return lost
+
+    def _connection(self, caller: Caller) -> Steps[tuple[Connection, Stages]]:
+        """Return the connection, and what it took to look up names if it is new."""
+        if self._kept:
+            return self._kept, ()
+        found = yield from dial.places(self.target, caller)
+        looked_up = time.monotonic() - caller.began
+        self._kept = yield from dial.connect(self.target, found, caller)
+        _check_peer(self._kept)
+        return self._kept, (("dns", looked_up),)
+
+    def leave(self, leave: Callable[[Steps[None]], None]) -> None:
+        """End the connection; a request to cancel a statement that still runs on it is given to `leave`."""
+        if self._kept:
+            self._kept.close(leave)
+            self._kept = None
+
 
 def visit(target: Target, facts: frozenset[Fact], caller: Caller) -> Steps[Snapshot]:
-    """Take the snapshot of one server; any TargetError may come instead."""
-    if time.monotonic() >= caller.until:
-        raise TimedOut("not begun: no time was left when its turn came", hint="raise --deadline")
-    found = yield from dial.places(target, caller)
-    looked_up = time.monotonic() - caller.began
-    connection = yield from dial.connect(target, found, caller)
+    """Take the snapshot of one server, once; any TargetError may come instead."""
+    visitor = Visitor(target, facts)
     try:
-        _check_peer(connection)
-        answers = yield from ask(connection, target, facts, caller)
-        stages = (("dns", looked_up), *connection.stages.items())
-        return _snapshot(target, facts, connection, answers, stages)
+        return (yield from visitor.visit(caller))
     finally:
-        connection.close(caller.leave)
+        visitor.leave(caller.leave)
 
 
 def _check_peer(connection: Connection) -> None:
@@ -80,7 +134,7 @@ def _snapshot(
     facts: frozenset[Fact],
     connection: Connection,
     answers: Answers,
-    stages: tuple[tuple[str, float], ...],
+    stages: Stages,
 ) -> Snapshot:
     told = answers.told
     (server,) = read(told["server"], ServerRow)

@@ -22,6 +22,7 @@ _STAGES = {
 }
 _SQLSTATE = pq.DiagnosticField.SQLSTATE
 _PRIMARY = pq.DiagnosticField.MESSAGE_PRIMARY
+_SEVERITY = pq.DiagnosticField.SEVERITY_NONLOCALIZED
 Row = tuple[bytes | None, ...]
 
 
@@ -113,6 +114,24 @@ class Connection:
             self._in_query = False
             raise Broken(self._error()) from None
 
+    def wake(self) -> str | None:
+        """Take up a connection that has rested; return why it was lost meanwhile, None if it is there for all we know.
+
+        What each stage takes is counted anew.
+        """
+        self.stages, self._since = {}, time.monotonic()
+        last_words: list[str] = []
+        self._pg.notice_handler = lambda notice: last_words.extend(_fatal(notice))
+        try:
+            for _ in range(2):  # what the server said last, and then that nothing more comes
+                self._pg.consume_input()
+                self._pg.is_busy()
+        except OperationalError:
+            return last_words[-1] if last_words else self._error().partition("\n")[0]
+        finally:
+            self._pg.notice_handler = None
+        return last_words[-1] if last_words else None
+
     def _read(self, answer: abc.PGresult) -> Result:
         """Copy an answer out of libpq, whose memory is given back at once."""
         if answer.status == pq.ExecStatus.TUPLES_OK:
@@ -163,6 +182,12 @@ class Connection:
         """Return what the server said of itself at login."""
         value = self._pg.parameter_status(name.encode())
         return None if value is None else _text(value)
+
+
+def _fatal(notice: abc.PGresult) -> list[str]:
+    """Return the message of a notice with which the server ends the connection."""
+    is_fatal = notice.error_field(_SEVERITY) in (b"FATAL", b"PANIC")
+    return [_text(notice.error_field(_PRIMARY))] if is_fatal else []
 
 
 def _text(value: bytes | None) -> str:
