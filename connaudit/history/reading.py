@@ -59,9 +59,9 @@ def known(work: Work) -> list[Known]:
 
 def extent(work: Work) -> Window:
     """Return the first and the last moment of which anything is known; two zeros if nothing is."""
-    ((first, last),) = work.rows(sql.EXTENT)
-    ((hour,),) = work.rows(sql.FIRST_HOUR)
-    return min(at for at in (first, hour, last, 2**62) if at is not None) if last else 0, last or 0
+    ends = [end for statement in (sql.EXTENT, sql.EXTENT_OF_HOURS) for end in next(work.rows(statement))]
+    told = [end for end in ends if end is not None]
+    return (min(told), max(told)) if told else (0, 0)
 
 
 def target_id(work: Work, target: str) -> int | None:

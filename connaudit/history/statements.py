@@ -7,7 +7,7 @@ PostgreSQL and what speaks like it serve them alike. `ts` is milliseconds since 
 ADD_RUN = "insert into run (ts, targets, answered) values (?, ?, ?) on conflict (ts) do nothing"
 RUNS = "select ts from run where ts >= ? and ts < ? order by ts"
 EXTENT = "select min(ts), max(ts) from run"
-FIRST_HOUR = "select min(ts) from target_hourly"
+EXTENT_OF_HOURS = "select min(ts), max(ts) from target_hourly"
 
 ADD_TARGET = "insert into target (name) values (?) on conflict (name) do nothing"
 # Only where something changed: the row is everybody's.

@@ -185,6 +185,6 @@ class Store:
 
 
 def _window(work: Work, since: float, until: float | None) -> Window:
-    """Return the window in milliseconds; it ends with the last run unless somebody says."""
-    end = reading.extent(work)[1] + 1 if until is None else round(until * 1000)
-    return round(since * 1000), end
+    """Return the window in milliseconds, no wider than what is known."""
+    first, last = reading.extent(work)
+    return max(first, round(since * 1000)), last + 1 if until is None else round(until * 1000)
