@@ -96,6 +96,7 @@ class Commands(Several):
 
 def tree() -> click.Group:
     """Return the whole tree."""
+
     @click.pass_context
     def callback(context: click.Context, /, **flags: Any) -> None:
         context.meta["connaudit.flags"] = {key.replace("_", "-"): value for key, value in flags.items()}
