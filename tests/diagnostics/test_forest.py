@@ -55,6 +55,13 @@ def test_who_may_be_in_the_way_is_a_candidate_and_no_root() -> None:
     assert [(b.id, b.depth) for b in tree.branches] == [(5, 1), (6, 1), (7, 2)]
 
 
+def test_a_known_root_counts_more_than_somebody_whose_own_blocker_is_not_told() -> None:
+    waiting = {5: Wait(candidates=(9,)), 6: Wait(blocked_by=(1, 5))}
+    known, untold = forest(waiting, lambda _: 1.0)
+    assert (known.root, [b.id for b in known.branches]) == (1, [6])
+    assert (untold.tops, [b.id for b in untold.branches]) == ((9,), [5])
+
+
 def test_a_waiter_whose_blocker_has_gone_since_stands_alone() -> None:
     assert [(t.head, t.tops, t.root, t.waiters) for t in grown(w2=())] == [(Head.ALONE, (2,), None, frozenset({2}))]
 

@@ -125,6 +125,10 @@ def test_guard_rails_are_those_of_this_role_in_this_database() -> None:
     facts = told(run(HOLDER, guards=(guard, Guard("idle_transaction_timeout", None))))
     assert facts[f"guards {name}"] == ("5m00s (set for shop_web)", "the server")
     assert "guards idle_transaction_timeout" not in facts
+    assert told(run(replace(HOLDER, database="other"), guards=(guard,)))[f"guards {name}"] == (
+        "5s (set for shop_web in other)",
+        "the server",
+    )
     assert told(run(replace(HOLDER, user="x"), guards=(guard,)))[f"guards {name}"] == (
         "1m00s (set for shop)",
         "the server",
