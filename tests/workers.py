@@ -23,16 +23,18 @@ class Connection:
 
 
 def connections(
-    seed: int, *, workers: int, rate: float, until: float, most_age: float | None = None
+    seed: int, *, workers: int, rate: float, until: float, most_age: float | None = None, skew: float = 0.0
 ) -> list[Connection]:
     """Return what workers open that take requests at random, `rate` a second together.
 
+    With `skew` the first take most of them, as where the one that became free last is asked first.
     A connection older than `most_age` is closed and opened anew at its next request, as CONN_MAX_AGE has it.
     """
     dice = random.Random(seed)
+    shares = [(worker + 1) ** -skew for worker in range(workers)]
     now, kept, closed = 0.0, dict[int, Connection](), list[Connection]()
     while (now := now + dice.expovariate(rate)) < until:
-        worker = dice.randrange(workers)
+        worker = dice.choices(range(workers), shares)[0]
         held = kept.get(worker)
         if held and most_age is not None and now - held.opened > most_age:
             held.closed = now

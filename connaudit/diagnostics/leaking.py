@@ -12,8 +12,8 @@ Where this goes wrong, and what holds it back (tests/diagnostics/test_leaking.py
 
 - Workers that each keep a connection, and so little traffic that each is opened at its own time: a chain as long as
   there are workers. They are used again, sooner or later: the more often that is seen, the more must be passed over
-  (SKIPS). A minute after a start at 0.3 requests a second, 8 or 16 of them were called a leak in 0 of 20 watches each
-  and suspected in most, 32 were called one in 1 of 20. A bound settles it at once.
+  (SKIPS). A minute after a start at 0.3 requests a second, 8 of them were called a leak in 0 of 20 watches, 16 in 1, 32
+  in 2, and suspected in most others. A bound settles it at once.
 - Connections that live for a fixed time and are then opened anew (CONN_MAX_AGE with little traffic) are all used once.
   Each opening ends one: in a series that counts as use, and the number does not rise. One look cannot see it and calls
   32 such workers a leak; a bound or a series does not.

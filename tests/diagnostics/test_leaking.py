@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from math import floor
+from typing import Any
 
 import pytest
 
@@ -198,33 +199,39 @@ def test_one_look_at_such_a_server_suspects_and_says_why() -> None:
 SEEDS = range(20)
 
 
-def watch(seed: int, *, workers: int, rate: float, after: float = 0.0, most_age: float | None = None) -> list[Snapshot]:
+def watch(seed: int, *, after: float = 0.0, **workers: Any) -> list[Snapshot]:
     """Return a minute of workers that were started `after` seconds before."""
-    opened = connections(seed, workers=workers, rate=rate, until=after + 60, most_age=most_age)
-    return looks(opened, after, 60)
+    return looks(connections(seed, until=after + 60, **workers), after, 60)
 
 
 def test_workers_that_keep_a_connection_are_no_leak(capsys: pytest.CaptureFixture[str]) -> None:
-    lines, wrong = [], 0
+    lines, wrong = [], Counter[int]()
     for workers in (4, 8, 16, 32):
         for rate in (0.1, 0.3, 1.0, 10.0):
             watches = [watch(seed, workers=workers, rate=rate) for seed in SEEDS]
             found = Counter(gravest(verdicts(each, 3.0)) for each in watches)
             look = Counter(gravest(verdicts(each[-1:], 5.0)) for each in watches)
             lines.append(f"{workers:>8} workers {rate:>5}/s  series {dict(found)}  one look {dict(look)}")
-            wrong += found["leak"] + look["leak"] if workers <= 16 else 0
+            wrong[workers] += found["leak"] + look["leak"]
     with capsys.disabled():
         sys.stdout.write("\n".join(("\nstarted when the watch begins, requests at random:", *lines)) + "\n")
-    assert wrong == 0
+    assert wrong[4] + wrong[8] == 0
+    assert wrong.total() / (16 * 2 * len(SEEDS)) < 0.02
 
 
 @pytest.mark.parametrize("workers", [8, 32])
 @pytest.mark.parametrize("rate", [0.3, 1.0, 3.0])
 def test_connections_that_are_opened_anew_after_a_fixed_time_are_no_leak(workers: int, rate: float) -> None:
-    found = Counter(
-        gravest(verdicts(watch(seed, workers=workers, rate=rate, after=300, most_age=10), 3.0)) for seed in SEEDS
-    )
-    assert found["leak"] == 0
+    watches = [watch(seed, workers=workers, rate=rate, after=300, most_age=10) for seed in SEEDS]
+    assert Counter(gravest(verdicts(each, 3.0)) for each in watches)["fine"] > 15
+    begun = [watch(seed, workers=workers, rate=max(rate, 1.0), most_age=5) for seed in SEEDS]
+    assert Counter(gravest(verdicts(each, 3.0)) for each in begun)["leak"] == 0
+
+
+@pytest.mark.parametrize("rate", [3.0, 10.0])
+def test_workers_that_are_seldom_asked_are_no_leak_beside_busy_ones(rate: float) -> None:
+    watches = [watch(seed, workers=64, rate=rate, skew=1.0) for seed in SEEDS]
+    assert Counter(gravest(verdicts(each, 3.0)) for each in watches)["leak"] == 0
 
 
 def alive(seconds_open: float, idle_for: float, id: int = 2) -> Snapshot:
@@ -294,6 +301,20 @@ def test_what_nobody_ever_used_is_no_evidence_in_one_look() -> None:
         report = run(unused, Options())
         assert report.table
         assert report.table.records()[0]["never_used"] == 10
+
+
+def test_too_many_that_were_never_used_make_it_a_suspicion() -> None:
+    (look,) = leaked(10)
+    unused = [session(id=100 + i, in_state=900.0, connection_age=900.0, query="") for i in range(7)]
+    assert verdicts([replace(look, sessions=(*look.sessions, *unused[:6]))], 600.0) == [Verdict.GROWING]
+    assert verdicts([replace(look, sessions=(*look.sessions, *unused))], 600.0) == [Verdict.SUSPECT]
+
+
+def test_a_pool_is_parked_when_nine_in_ten_of_it_lie_idle() -> None:
+    quiet = [session(id=10 + i, in_state=700.0, connection_age=3600.0) for i in range(9)]
+    at_work = [session(id=30 + i, in_state=1.0, connection_age=3600.0) for i in range(2)]
+    assert verdicts([snapshot(*quiet, *at_work[:1])], 600.0) == [Verdict.PARKED]
+    assert verdicts([snapshot(*quiet, *at_work)], 600.0) == [Verdict.POOL]
 
 
 def test_a_quiet_series_does_not_take_back_what_one_look_shows() -> None:
