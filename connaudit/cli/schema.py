@@ -16,7 +16,11 @@ HELP = """The JSON Schema of what COMMAND writes with --json, or a line of it wi
 Without COMMAND, the names of all of them. A document says itself which schema it follows: connaudit.count/1. Keys are
 only ever added within a version.
 """
-APART = {"inspect": "inspect", "targets-test": "reach"}  # commands of diagnostics that `check` does not ask
+APART = {
+    "doctor": "doctor",
+    "inspect": "inspect",
+    "targets-test": "reach",
+}  # commands of diagnostics that `check` does not ask
 
 
 def listings() -> Mapping[str, tuple[Column, ...]]:

@@ -53,10 +53,20 @@ def _verdict(outcome: Outcome, style: Style) -> Lines:
     if isinstance(outcome, Failure):
         below = [f"hint: {outcome.error.hint}"] if outcome.error.hint else []
     else:
-        further = words.further_findings(outcome, everything=style.verbose)
-        told = [f"{found.status.name} {found.code}: {found.message}" for found in further]
-        below = [*outcome.details, *told, *(f"hint: {hint}" for hint in words.hints(outcome))]
+        below = [*outcome.details, *_advised(outcome, style)]
     return _status_lines(outcome.status, [words.headline(outcome), *below], style)
+
+
+def _advised(report: Report, style: Style) -> Lines:
+    """Return what was found, each with what to do about it, and the hints of what is told elsewhere."""
+    hints = dict.fromkeys(words.hints(report))
+    lines = []
+    for found in words.further_findings(report, everything=style.verbose):
+        lines.append(f"{found.status.name} {found.code}: {found.message}")
+        if found.hint in hints:
+            del hints[found.hint]
+            lines.append(f"hint: {found.hint}")
+    return [*lines, *(f"hint: {hint}" for hint in hints)]
 
 
 def _status_lines(status: Status, sentences: Iterable[str], style: Style, indent: int = 0) -> Lines:
