@@ -23,6 +23,11 @@ OPTIONS = {
 }
 # What needs no grants: how many there are, and on PostgreSQL who waits for whom.
 TOLD_TO_ALL = {"postgres": ("count", "blocking"), "mysql": ("count",)}
+SAME_FOR_A_SESSION = [
+    scene
+    for scene in SCENES
+    if scene.name in ("a-writer-idle-in-transaction", "a-long-query", "a-chain-of-transactions")
+]
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +54,7 @@ def prepared(server: Running) -> Running:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "scene" in metafunc.fixturenames:
+    if metafunc.function in (test_scene, test_scene_through_a_pooler):
         pooled = "pooler" in metafunc.fixturenames
         played = [
             pytest.param(
@@ -114,6 +119,13 @@ def test_scene_through_a_pooler(scene: Scene, pooler: Running, door: Door) -> No
         # Not the sums: the pooler has sessions of its own.
         expected = [one for one in scene.play(play) if not isinstance(one, Told)]
         must_show(expected, play, door, pooler)
+
+
+@pytest.mark.parametrize("scene", SAME_FOR_A_SESSION, ids=lambda scene: scene.name)
+def test_scene_through_a_pooler_that_lends_for_a_session(
+    scene: Scene, pooler: Running, start: Start, door: Door
+) -> None:
+    test_scene_through_a_pooler(scene, start(pooler, backend=pooler.backend, pool_mode="session"), door)
 
 
 @pytest.mark.parametrize("command", OPTIONS)

@@ -95,6 +95,8 @@ class Play:
         """Make a database for the time of the scene."""
         self.server.ask(f"create database {name} {options}")
         self.afterwards(f"drop database if exists {name}")
+        if self.on_postgres:  # a pooler would stay in it
+            self.afterwards(f"select pg_terminate_backend(pid) from pg_stat_activity where datname = '{name}'")
         return name
 
 

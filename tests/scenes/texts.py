@@ -51,9 +51,7 @@ def a_statement_that_means_harm(play: Play) -> Expected:
     return [long_query(client, sql=text, sql_truncated=False), Told("long-queries", {"count": 1})]
 
 
-@scene("postgres")
-def names_that_mean_harm(play: Play) -> Expected:
-    name = f"nasty {NASTY}"[:20]
+def _nasty_names(play: Play, name: str) -> Expected:
     quoted = '"' + name + '"'
     play.server.ask(f"create role {quoted} superuser login password 'nasty-s3cr3t'")
     play.afterwards(f"drop role {quoted}")
@@ -67,6 +65,16 @@ def names_that_mean_harm(play: Play) -> Expected:
         idle_tx(client, user=name, database=name, app=escaped),
         Listed("count", {"user": name}, {"app": escaped, "count": 1}),
     ]
+
+
+@scene("postgres", before=(19,))
+def names_that_mean_harm(play: Play) -> Expected:
+    return _nasty_names(play, f"nasty {NASTY}"[:20])
+
+
+@scene("postgres", since=(19,))
+def names_that_mean_harm_on_one_line(play: Play) -> Expected:
+    return _nasty_names(play, f"nasty {NASTY}".replace("\n", " ").replace("\r", " ")[:56].strip())
 
 
 @scene("mysql", "mariadb")
