@@ -14,7 +14,7 @@ from connaudit.diagnostics.judging import Judgement, Limits, composed, judge, li
 from connaudit.diagnostics.sessions import oldest_first, shown_sql
 from connaudit.diagnostics.source import source
 from connaudit.diagnostics.waits import Waits, waits
-from connaudit.report import Column, Finding, Metric, Report, Show, Table, Unit, Value
+from connaudit.report import Column, Finding, Metric, Report, Show, Status, Table, Unit, Value
 from connaudit.snapshot import Fact, PreparedTransaction, Session, Snapshot, State, Transaction
 from connaudit.thresholds import Measure
 from connaudit.thresholds import Metric as Judged
@@ -67,7 +67,7 @@ def run(snapshot: Snapshot, options: Options) -> Report:
     held = limits(options, METRICS, WARNING, CRITICAL)
     graph = waits(snapshot)
     idle = oldest_first(_idle(snapshot, options, graph), lambda item: item.age)
-    too_old = [s for s in _busy(snapshot, options) if _breaks(_transaction_age(s), held.of(TX_AGE))]
+    too_old = [s for s in _at_work(snapshot, options) if _breaks(_transaction_age(s), held.of(TX_AGE))]
     listed = [item for item in idle if item.age is None or item.age >= options.min_age]
     behind = _behind(listed)
     judgements = _judgements(listed, too_old, held, behind)
@@ -102,9 +102,18 @@ def _idle(snapshot: Snapshot, options: Options, graph: Waits) -> Iterable[Idle]:
             yield Idle(None, prepared, behind if len(snapshot.prepared) == 1 or not behind else None)
 
 
-def _busy(snapshot: Snapshot, options: Options) -> list[Session]:
-    """Return the sessions at work inside a transaction: never idle for long, but open for long perhaps."""
-    return [s for s in snapshot.clients if s.transaction and not s.open_transaction and options.looks_at(s)]
+def _at_work(snapshot: Snapshot, options: Options) -> list[Session]:
+    """Return the sessions at work inside a transaction: never idle for long, but open for long perhaps.
+
+    Between two statements of a busy client its session is idle in transaction, for a moment.
+    """
+    return [
+        s
+        for s in snapshot.clients
+        if s.transaction
+        and (not s.open_transaction or (s.state_age is not None and s.state_age < options.min_age))
+        and options.looks_at(s)
+    ]
 
 
 def _transaction_age(session: Session) -> float | None:
@@ -122,14 +131,24 @@ def _judgements(
     listed: Sequence[Idle], too_old: Sequence[Session], held: Limits, behind: frozenset[int] | None
 ) -> list[Judgement]:
     """Return the verdicts on those that are listed: --min-age chooses who is judged, too."""
-    ages = [item.age for item in listed if item.age is not None]
     open_ages = [item.transaction.age for item in listed] + [_transaction_age(s) for s in too_old]
     return [
-        judge(AGE, max(ages, default=0.0), held),
+        _judged_by_age(listed, held),
         judge(TX_AGE, max((age for age in open_ages if age is not None), default=0.0), held),
         judge(COUNT, len(listed), held),
         judge(BLOCKING, None if behind is None else len(behind), held),
     ]
+
+
+def _judged_by_age(listed: Sequence[Idle], held: Limits) -> Judgement:
+    """Return the verdict on the longest idle; UNKNOWN if one of unknown age may be over a threshold.
+
+    Nobody is idle for longer than connected.
+    """
+    known = judge(AGE, max((item.age for item in listed if item.age is not None), default=0.0), held)
+    bounds = [item.session.connection_age if item.session else None for item in listed if item.age is None]
+    untold = any(bound is None or held.of(AGE).broken_by(bound) for bound in bounds)
+    return judge(AGE, None, held) if untold and known.status is Status.OK else known
 
 
 def _headline(

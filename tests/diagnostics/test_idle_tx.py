@@ -49,6 +49,14 @@ def test_a_busy_session_in_an_old_transaction_breaks_the_other_clock() -> None:
     ]
 
 
+def test_an_old_transaction_is_found_even_between_two_of_its_statements() -> None:
+    between = session(IN_TX, id=5, in_state=0.1, transaction=Transaction(age=7200.0))
+    report = run(between, options=Options(warning=conditions("tx_age=1h")))
+    assert report.status is Status.WARNING
+    assert [(row["pid"], row["idle_seconds"], row["transaction_seconds"]) for row in rows(report)] == [(5, 0.1, 7200.0)]
+    assert [f.sessions for f in report.findings] == [(5,)]
+
+
 def test_an_aborted_transaction_counts_and_its_age_is_untold_not_zero() -> None:
     report = run(session(State.ABORTED, in_state=700.0, transaction=Transaction(age=None)))
     assert report.status is Status.CRITICAL
@@ -111,6 +119,17 @@ def test_of_several_prepared_transactions_nobody_knows_whom_each_blocks() -> Non
     two = (prepared(), PreparedTransaction("gid2", "ROLLBACK PREPARED 'gid2'", age=60.0))
     assert [row["blocks"] for row in rows(run(blocked((0,), id=3), prepared=two))] == [None, None]
     assert [row["blocks"] for row in rows(run(blocked((0,), id=3), prepared=two[:1]))] == [1]
+
+
+@pytest.mark.parametrize(("connected", "status"), [(60.0, Status.OK), (60.1, Status.UNKNOWN), (3600.0, Status.UNKNOWN)])
+def test_an_age_that_is_not_told_is_no_ok_unless_the_connection_is_young(connected: float, status: Status) -> None:
+    untracked = session(State.UNTRACKED, in_state=None, in_transaction=True, connection_age=connected)
+    assert run(untracked).status is status
+    assert run(untracked, session(IN_TX, id=2, in_state=700.0)).status is Status.CRITICAL
+
+
+def test_a_prepared_transaction_of_unknown_age_is_no_ok() -> None:
+    assert run(prepared=(PreparedTransaction("x1", "XA ROLLBACK 'x1'"),)).status is Status.UNKNOWN
 
 
 def test_untracked_sessions_in_a_transaction_are_listed_with_unknown_age() -> None:
