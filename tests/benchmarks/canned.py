@@ -17,6 +17,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 Answers = list[bytes]
+PATIENCE = 20.0  # seconds
 
 
 class Messages:
@@ -53,6 +54,7 @@ def recorded(kind: str, address: tuple[str, int] | str, talk: Callable[[int], No
     answers = [b""]
     with ExitStack() as stack:
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        listener.settimeout(PATIENCE)  # a client that fails may never come
         client = stack.enter_context(ThreadPoolExecutor(1)).submit(talk, listener.getsockname()[1])
         ours = stack.enter_context(listener.accept()[0])
         theirs = stack.enter_context(socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET))

@@ -31,7 +31,7 @@ class Installed:
         return Command(str(self._bin / "connaudit"), *words, expected=FINDINGS, **environment)
 
 
-_INSTALL = ("install", "--quiet", "--disable-pip-version-check", "--compile")
+_INSTALL = ("install", "-qq", "--disable-pip-version-check", "--compile")
 
 
 @contextmanager
