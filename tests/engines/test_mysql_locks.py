@@ -98,6 +98,25 @@ def test_the_statement_given_ends_a_prepared_transaction(mysql_any: Running, tab
     until(lambda: not snapshot(target(mysql_any, mysql_any.superuser)).prepared, every=0.3)
 
 
+def test_of_several_prepared_transactions_each_has_its_age(mysql_any: Running, table: str) -> None:
+    xids = ("'one'", "'two'")
+    try:
+        for number, xid in enumerate(xids, 10):
+            holder = mysql_any.connect(mysql_any.app)
+            insert = f"insert into {table} values ({number}, 0)"
+            for statement in (f"xa start {xid}", insert, f"xa end {xid}", f"xa prepare {xid}"):
+                holder.do(statement)
+            holder.close()
+        until(lambda: len(snapshot(target(mysql_any, mysql_any.superuser)).prepared) == 2, every=0.3)
+        both = snapshot(target(mysql_any, mysql_any.superuser)).prepared
+    finally:
+        for xid in xids:
+            mysql_any.ask(f"xa rollback {xid}")
+    assert [(p.age is not None, p.rows_modified) for p in both] == [(True, 1)] * 2
+    assert len({p.id for p in both}) == 2
+    assert all(xid in p.ending for xid in xids for p in both)
+
+
 def queue(server: Running) -> tuple[Snapshot, Client, Client, Client, Client]:
     """Return a snapshot of a holder, an ALTER that waits for it, a SELECT behind that, and an innocent reader."""
     with (

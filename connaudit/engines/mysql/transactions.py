@@ -9,6 +9,7 @@ from connaudit.engines.mysql.wire import Row
 from connaudit.snapshot import PreparedTransaction, Transaction
 
 _UNKNOWN_XID = "XA ROLLBACK its xid, which XA RECOVER tells"
+_NAMED = 5  # xids at most in one sentence
 _CLOSES_ITS_VIEW = ("READ COMMITTED", "READ UNCOMMITTED")  # after each statement
 
 
@@ -90,14 +91,17 @@ def _merged(row: Row, innodb: Open | None, complete: bool) -> Open:
 def prepared(answers: Answers) -> tuple[PreparedTransaction, ...]:
     """Return XA transactions that are prepared and have no session; no KILL reaches them.
 
-    Their ages are InnoDB's, their identifiers are XA RECOVER's, and nothing says which belongs to which.
+    Their ages are InnoDB's, their identifiers are XA RECOVER's, and nothing says which belongs to which: of several
+    the ages count, and the identifiers stand in the ending. Where InnoDB may not be asked, identifiers are all.
     """
-    rows = [row for row in answers.of("innodb_trx") if whole(row["id"]) == 0]
     xids = [_xid(row) for row in answers.of("xa")]
-    if len(xids) != len(rows):
-        return tuple(_prepared(f"InnoDB transaction {text(row['trx_id'])}", _UNKNOWN_XID, row) for row in rows)
-    told = rows if len(rows) == 1 else [None] * len(xids)
-    return tuple(_prepared(xid, f"XA ROLLBACK {xid}", row) for xid, row in zip(xids, told, strict=True))
+    if not answers.told("innodb_trx"):
+        return tuple(_prepared(xid, f"XA ROLLBACK {xid}", None) for xid in xids)
+    rows = [row for row in answers.of("innodb_trx") if whole(row["id"]) == 0]
+    if len(rows) == len(xids) == 1:
+        return (_prepared(xids[0], f"XA ROLLBACK {xids[0]}", rows[0]),)
+    ending = f"XA ROLLBACK its xid, one of {'; '.join(xids)}" if 0 < len(xids) <= _NAMED else _UNKNOWN_XID
+    return tuple(_prepared(f"InnoDB transaction {text(row['trx_id'])}", ending, row) for row in rows)
 
 
 def _prepared(name: str, ending: str, row: Row | None) -> PreparedTransaction:
