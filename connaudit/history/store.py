@@ -42,8 +42,8 @@ class Alert:
 def default_path(environment: Mapping[str, str], home: str, *, root: bool) -> Path:
     """Return where a history lies if nobody says: $STATE_DIRECTORY of systemd, else where the user's state does.
 
-    >>> str(default_path({}, "/home/ann", root=False)), str(default_path({}, "/root", root=True))
-    ('/home/ann/.local/state/connaudit/history.db', '/var/lib/connaudit/history.db')
+    >>> str(default_path({}, "/srv/ann", root=False)), str(default_path({}, "/root", root=True))
+    ('/srv/ann/.local/state/connaudit/history.db', '/var/lib/connaudit/history.db')
     """
     given = environment.get("STATE_DIRECTORY", "").split(":")[0]
     if given:

@@ -472,9 +472,9 @@ def test_whoever_holds_the_lock_for_ever_is_not_waited_for(tmp_path: Path, monke
 
 def test_where_a_history_lies_if_nobody_says() -> None:
     units = {"STATE_DIRECTORY": "/var/lib/connaudit:/var/lib/other"}
-    assert store.default_path(units, "/home/ann", root=False) == Path("/var/lib/connaudit/history.db")
-    xdg = {"XDG_STATE_HOME": "/home/ann/state"}
-    assert store.default_path(xdg, "/home/ann", root=True) == Path("/home/ann/state/connaudit/history.db")
+    assert store.default_path(units, "/srv/ann", root=False) == Path("/var/lib/connaudit/history.db")
+    xdg = {"XDG_STATE_HOME": "/srv/ann/state"}
+    assert store.default_path(xdg, "/srv/ann", root=True) == Path("/srv/ann/state/connaudit/history.db")
 
 
 # What only a server has.
