@@ -111,7 +111,11 @@ def judged(target: Target, series: Sequence[Taken], plan: Plan) -> tuple[Outcome
             check_databases(ask.options, last)
     except NoDatabase as error:
         return (failure(target, error, plan),)
-    reports = (settled(ask, _run(ask, told, last), last, target, plan) for ask in plan.asks)
+    reports = tuple(settled(ask, _run(ask, told, last), last, target, plan) for ask in plan.asks)
+    if len(reports) > 1:
+        from connaudit.diagnostics.story import together
+
+        reports = together(reports, last)
     remarks = tuple(_remarks(series, by_series=by_series))
     return tuple(replace(report, notes=(*report.notes, *remarks)) if remarks else report for report in reports)
 

@@ -134,6 +134,21 @@ class Finding:
     threshold: str | None = None
     hint: str | None = None
     sessions: tuple[int, ...] = ()
+    because: str | None = None  # the code of the finding that it follows from, of the same target
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """One cause behind the findings of several diagnostics; all but the one that names it have `because`."""
+
+    code: str  # of the finding that names the cause
+    status: Status  # the gravest verdict that it explains
+    culprit: str  # 48211; prepared transaction gid1
+    value: str  # the short form
+    message: str  # the whole: what it holds, how many wait, how many connections that explains
+    hint: str | None = None
+    sessions: tuple[int, ...] = ()  # the culprits first, then who waits behind them
+    checks: tuple[str, ...] = ()  # whose findings it explains
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +183,7 @@ class Report:
     findings: tuple[Finding, ...] = ()
     gaps: tuple[Gap, ...] = ()
     notes: tuple[str, ...] = ()
+    story: Story | None = None  # where several diagnostics were asked, and this one names the cause
 
 
 @dataclass(frozen=True, slots=True)

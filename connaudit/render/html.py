@@ -70,6 +70,7 @@ def render(run: Run, style: Style) -> str:
         f'<header class="{run.status.word}"><h1>{_text(f"connaudit {run.command}")} {_pill(run.status)}</h1>',
         f"<p>{_text(verdict)}</p>",
         f'<p class="dim">{_text(when)}</p></header>',
+        *(_story(target) for target in run.targets if target.story),
         _overview(run, style),
         *(_section(target, style) for target in run.targets),
     ]
@@ -84,6 +85,12 @@ def _text(text: str) -> str:
 
 def _pill(status: Status) -> str:
     return f'<span class="pill {status.word}">{status.name}</span>'
+
+
+def _story(target: Audited) -> str:
+    """Return the one cause of several verdicts."""
+    cause, *advice = words.story(target)
+    return f"<p><strong>{_text(f'{target.source.target}: {cause}')}</strong></p>\n{_list(advice)}"
 
 
 def _overview(run: Run, style: Style) -> str:

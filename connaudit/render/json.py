@@ -7,7 +7,7 @@ from typing import Any
 from connaudit.errors import ConnauditError
 from connaudit.render.run import Audited, Run
 from connaudit.render.style import Style
-from connaudit.report import Failure, Finding, Metric, Report, Source, Table
+from connaudit.report import Failure, Finding, Metric, Report, Source, Story, Table
 from connaudit.snapshot import Gap
 
 VERSION = 1  # of the schema; keys are only ever added within it
@@ -61,6 +61,7 @@ def target_document(target: Audited, *, composite: bool) -> dict[str, Any]:
     failure = target.failure
     said = {**_source(target.source), "status": target.status.word, "error": _failure_document(failure)}
     if composite:
+        said["story"] = _story(target.story)
         return {**said, "checks": [{"check": r.check, "status": r.status.word, **_report(r)} for r in target.reports]}
     return {**said, **(_report(target.reports[0]) if target.reports else _nothing(failure))}
 
@@ -129,6 +130,22 @@ def _finding(found: Finding) -> dict[str, Any]:
         "message": found.message,
         "hint": found.hint,
         "sessions": list(found.sessions),
+        "because": found.because,
+    }
+
+
+def _story(story: Story | None) -> dict[str, Any] | None:
+    """Return the one cause behind several verdicts, if there is one."""
+    if story is None:
+        return None
+    return {
+        "code": story.code,
+        "severity": story.status.word,
+        "culprit": story.culprit,
+        "message": story.message,
+        "hint": story.hint,
+        "sessions": list(story.sessions),
+        "checks": list(story.checks),
     }
 
 

@@ -24,6 +24,7 @@ def render(run: Run, style: Style) -> str:
     title = f"## connaudit {run.command}: {run.status.name}"
     parts = [title, escaped(verdict, style)]
     if run.is_check:
+        parts += [_bullets((f"{t.source.target}: {s}" for t in run.targets for s in words.story(t)), style)]
         parts += [_table(check_table(run, everything=style.verbose), style)]
         parts += [_bullets((f"{t.source.target}: {s}" for t in run.targets for s in _advice(t)), style)]
     else:

@@ -42,7 +42,9 @@ def _said(target: Audited, style: Style) -> str:
     if len(target.outcomes) > 1 and not bad:
         return _text(f"{target.source.target}: all {len(target.outcomes)} checks are well", style)
     several = len(target.outcomes) > 1
-    verdicts = (_verdict(outcome, named=several) for outcome in bad or target.outcomes)
+    verdicts = [_verdict(outcome, named=several) for outcome in bad or target.outcomes]
+    if target.story:
+        verdicts.insert(0, target.story.value)
     return _text(f"{target.source.target}: {'; '.join(verdicts)}", style)
 
 

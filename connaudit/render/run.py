@@ -5,7 +5,7 @@ from itertools import groupby
 
 from connaudit.dataclass import dataclass
 from connaudit.errors import ConnauditError
-from connaudit.report import Failure, Outcome, Report, Source, Status, worst
+from connaudit.report import Failure, Outcome, Report, Source, Status, Story, worst
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,11 @@ class Audited:
     def reports(self) -> tuple[Report, ...]:
         """Return what diagnostics say, in their order."""
         return tuple(outcome for outcome in self.outcomes if isinstance(outcome, Report))
+
+    @property
+    def story(self) -> Story | None:
+        """Return the one cause behind several verdicts."""
+        return next((report.story for report in self.reports if report.story), None)
 
     @property
     def failure(self) -> Failure | None:

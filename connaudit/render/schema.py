@@ -122,7 +122,7 @@ def _of_target(said: Schema, *, composite: bool) -> Schema:
         "status": _STATUS,
         "error": _or_null(_object({**_error(), "stage": _TEXT})),
     }
-    return {**target, "checks": said} if composite else {**target, **said}
+    return {**target, "story": _or_null(_story()), "checks": said} if composite else {**target, **said}
 
 
 def _error() -> Schema:
@@ -170,6 +170,21 @@ def _finding() -> Schema:
             "message": {"type": "string"},
             "hint": _TEXT,
             "sessions": {"type": "array", "items": {"type": "integer"}},
+            "because": _TEXT,
+        }
+    )
+
+
+def _story() -> Schema:
+    return _object(
+        {
+            "code": {"type": "string", "pattern": "^CA[0-9]{3}$"},
+            "severity": _STATUS,
+            "culprit": {"type": "string"},
+            "message": {"type": "string"},
+            "hint": _TEXT,
+            "sessions": {"type": "array", "items": {"type": "integer"}},
+            "checks": {"type": "array", "items": {"type": "string"}},
         }
     )
 

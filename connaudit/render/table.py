@@ -103,7 +103,16 @@ def table_lines(table: Table, style: Style) -> tuple[Lines, Lines]:
 def _checks(run: Run, style: Style) -> list[Lines]:
     """Return one line per verdict."""
     rows, footer = table_lines(check_table(run, everything=style.verbose), style)
-    return [rows, footer, _all_advice(run, style), _status_lines(run.status, [words.tally(run)], style)]
+    verdict = _status_lines(run.status, [words.tally(run)], style)
+    return [*_stories(run, style), rows, footer, _all_advice(run, style), verdict]
+
+
+def _stories(run: Run, style: Style) -> Iterable[Lines]:
+    """Yield what several verdicts on a target have for their one cause, a paragraph each."""
+    for target in run.targets:
+        if target.story:
+            first, *further = words.story(target)
+            yield _status_lines(target.story.status, [f"{target.source.target}: {first}", *further], style)
 
 
 def _all_advice(run: Run, style: Style) -> Lines:

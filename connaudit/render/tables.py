@@ -8,6 +8,7 @@ from connaudit.report import Column, Outcome, Report, Show, Status, Table, Value
 
 TARGET = Column("target", "TARGET", show=Show.ALWAYS)
 STATUS = Column("status", "STATUS", show=Show.ALWAYS)
+CAUSE = Column("cause", "CAUSE", show=Show.ROOMY)
 _CHECKS = (
     TARGET,
     Column("check", "CHECK", show=Show.ALWAYS),
@@ -20,12 +21,24 @@ _CHECKS = (
 def check_table(run: Run, *, everything: bool) -> Table:
     """Return a row per verdict; those that are well only if all are, or if everything is wanted."""
     outcomes = [o for o in run.outcomes if everything or run.status is Status.OK or o.status is not Status.OK]
-    return Table("checks", _CHECKS, tuple(map(_check_row, outcomes)), len(outcomes))
+    culprits = {target.source.target: target.story.culprit for target in run.targets if target.story}
+    if not culprits:
+        return Table("checks", _CHECKS, tuple(map(_check_row, outcomes)), len(outcomes))
+    rows = tuple((*_check_row(o), culprits.get(o.source.target) if _is_explained(o) else None) for o in outcomes)
+    return Table("checks", (*_CHECKS, CAUSE), rows, len(rows))
 
 
 def _check_row(outcome: Outcome) -> tuple[Value, ...]:
     check, limit = (outcome.check, outcome.limit) if isinstance(outcome, Report) else ("*", None)
     return (outcome.source.target, check, outcome.status.name, words.short(outcome), limit or None)
+
+
+def _is_explained(outcome: Outcome) -> bool:
+    """Return whether all that was found belongs to its target's story."""
+    if not isinstance(outcome, Report) or not outcome.findings:
+        return False
+    naming = outcome.story.code if outcome.story else None
+    return all(found.because or found.code == naming for found in outcome.findings)
 
 
 def brief_table(run: Run) -> Table | None:

@@ -101,8 +101,19 @@ def further_findings(report: Report, *, everything: bool = False) -> list[Findin
 
 
 def hints(report: Report) -> list[str]:
-    """Return what to do, each piece of advice once."""
-    return list(dict.fromkeys(found.hint for found in report.findings if found.hint))
+    """Return what to do, each piece of advice once: not against what a story explains, which has its own."""
+    told = report.story.hint if report.story else None
+    own = (found.hint for found in report.findings if found.hint and not found.because)
+    return [hint for hint in dict.fromkeys(own) if hint != told]
+
+
+def story(target: Audited) -> list[str]:
+    """Return the one cause behind several verdicts with what to do about it; nothing if there is none."""
+    told = target.story
+    if told is None:
+        return []
+    checks = ", ".join(told.checks)
+    return [f"one cause of {checks}: {told.message}", *([f"hint: {told.hint}"] if told.hint else [])]
 
 
 def tally(run: Run) -> str:
