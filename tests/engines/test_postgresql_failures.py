@@ -310,3 +310,29 @@ def test_of_several_hosts_the_decisive_one_counts() -> None:
 def test_a_password_in_the_options_is_masked() -> None:
     one = replace(Target("t", "postgresql", (Host("db"),)), options=(("sslpassword", Secret("hush")),))
     assert "hush" not in str(of_connect('invalid option value: "hush"', "tcp", one))
+
+
+def test_a_full_server_is_known_in_whatever_language_it_speaks(postgres: Running, start: Start) -> None:
+    full = start(postgres, max_connections=5, superuser_reserved_connections=1)
+
+    def translated(chunk: bytes) -> bytes:
+        for words in (b"remaining connection slots are reserved for roles with the SUPERUSER attribute", b"FATAL"):
+            chunk = chunk.replace(words, "Ü".encode() * (len(words) // 2) + b"x" * (len(words) % 2))
+        return chunk
+
+    with ExitStack() as sessions:
+        for _ in range(4):
+            sessions.enter_context(full.session(full.app))
+        with Proxy(full, rewrite=translated) as proxy:
+            error = failure(target(full, hosts=(Host(HERE, proxy.port),)))
+    assert isinstance(error, NoSlotsLeft), error
+    assert "ÜÜ" in str(error)
+
+
+def test_a_missing_database_is_known_in_whatever_language(postgres: Running) -> None:
+    def translated(chunk: bytes) -> bytes:
+        return chunk.replace(b"does not exist", b"gibt es nicht.")
+
+    with Proxy(postgres, rewrite=translated) as proxy:
+        error = failure(target(postgres, hosts=(Host(HERE, proxy.port),), database="nowhere"))
+    assert isinstance(error, NoDatabase), error

@@ -1,7 +1,7 @@
 """Why no connection could be had, read from what libpq says.
 
-libpq passes on the server's sentence without its SQLSTATE. Sentences are translated by lc_messages; the words between
-quotes, the names of settings and files, and libpq's own sentences are not, so those are what is looked for first.
+The server's sentences are translated by lc_messages; the words between quotes, the names of settings and files, and
+libpq's own sentences are not. What is known by its words is told best by them; for the rest there is the SQLSTATE.
 """
 
 import re
@@ -23,6 +23,8 @@ from connaudit.targets import Target
 
 _ATTEMPT = re.compile(r"^connection to server (?:at|on socket) .*? failed: ")
 _SEVERITY = re.compile(r"^(?:[^\W\d_]+:\s+|fe_sendauth: )(?=\S)")
+_SQLSTATE = re.compile(r"^([0-9A-Z]{5}):\s+(?=\S)")
+_ASIDES = re.compile(r"Is the server running|DETAIL:|HINT:|LOCATION:|\s")
 
 # Who may still get in where ordinary roles may not: the auditor should be one of them.
 _RESERVED_HINT = "superusers can still connect"
@@ -103,23 +105,46 @@ _RULES = (
     _Rule(r"no route|unreachable|permission denied|reset by peer|closed the connection", _of(Refused)),
     _Rule(r"SSL|TLS", _of(TlsFailed)),
 )
+_BY_SQLSTATE = {
+    "53300": _full("server"),  # too_many_connections; of which limit it speaks only its words tell
+    "28P01": _of(LoginRefused),
+    "28000": _of(LoginRefused),
+    "3D000": _of(NoDatabase),
+    "57P03": _of(Refused),  # cannot_connect_now
+}
 _LAST_RESORT = {"tls": TlsFailed, "login": LoginRefused, "query": QueryFailed}
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """One line of what libpq says: a sentence, and its SQLSTATE if it is the server's."""
+
+    text: str
+    sqlstate: str | None = None
 
 
 def of_connect(text: str, stage: str, target: Target) -> TargetError:
     """Return the error that a failed attempt means."""
-    lines = [_SEVERITY.sub("", _ATTEMPT.sub("", line.strip())) for line in text.splitlines()]
-    lines = [line for line in lines if line and not re.match(r"Is the server running|DETAIL:|HINT:|\s", line)]
-    lines = list(dict.fromkeys(lines)) or ["the connection failed without a reason"]
-    return _decisive(lines, stage, target)
+    lines = [_line(line) for line in text.splitlines()]
+    told = list(dict.fromkeys(line for line in lines if line.text and not _ASIDES.match(line.text)))
+    return _decisive(told or [_Line("the connection failed without a reason")], stage, target)
 
 
-def _decisive(lines: list[str], stage: str, target: Target) -> TargetError:
+def _line(text: str) -> _Line:
+    sentence = _SEVERITY.sub("", _ATTEMPT.sub("", text.strip()))
+    coded = _SQLSTATE.match(sentence)
+    return _Line(sentence[coded.end() :], coded[1]) if coded else _Line(sentence)
+
+
+def _decisive(lines: list[_Line], stage: str, target: Target) -> TargetError:
     for rule in _RULES:
         for line in lines:
-            if re.search(rule.pattern, line, re.IGNORECASE):
-                return rule.error(_clean(line, target), stage, rule.hint)
-    return _LAST_RESORT.get(stage, Refused)(_clean(lines[-1], target), stage=stage)
+            if re.search(rule.pattern, line.text, re.IGNORECASE):
+                return rule.error(_clean(line.text, target), stage, rule.hint)
+    for line in lines:
+        if line.sqlstate in _BY_SQLSTATE:
+            return _BY_SQLSTATE[line.sqlstate](_clean(line.text, target), stage, None)
+    return _LAST_RESORT.get(stage, Refused)(_clean(lines[-1].text, target), stage=stage)
 
 
 def _clean(line: str, target: Target) -> str:

@@ -4,9 +4,13 @@ Texts of other databases come in other encodings than ours, so nobody but the re
 and only libpq's own state tells exactly how far an attempt to connect has come.
 """
 
+import ctypes
+import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
 
 from psycopg import OperationalError, pq
 from psycopg.pq import abc
@@ -52,11 +56,24 @@ class Result:
     message: str = ""
 
 
+def _tell_sqlstate(pg: Any) -> None:
+    """Have libpq put the SQLSTATE into the errors of a login, whose sentences may be in any language.
+
+    psycopg has no name for the function; its compiled binding is linked with the libpq that has it. Where there is no
+    such binding the sentences must do.
+    """
+    binding = getattr(sys.modules[type(pg).__module__], "__file__", None)
+    with suppress(OSError, AttributeError):
+        verbose = 2  # PQERRORS_VERBOSE
+        ctypes.CDLL(binding).PQsetErrorVerbosity(ctypes.c_void_p(pg.pgconn_ptr), verbose)
+
+
 class Connection:
     """One connection, from its first packet to its end; `stage` tells how far it is, `stages` how long each took."""
 
     def __init__(self, conninfo: str) -> None:
         self._pg = pq.PGconn.connect_start(conninfo.encode())
+        _tell_sqlstate(self._pg)
         self._in_query = False
         self.stage = "tcp"
         self.stages: dict[str, float] = {}
