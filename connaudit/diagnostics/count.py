@@ -77,14 +77,15 @@ def run(snapshot: Snapshot, options: Options) -> Report:
     matching = [s for s in snapshot.clients if options.only.passes(s)]
     used = used_by_others(snapshot)
     judgements, findings = _judged(snapshot, held, used, len(matching))
+    decided = next((j for j in judgements if j.status is composed(judgements) and j.limit), None)
     tightest = max(_usages(snapshot.capacity, used), key=lambda usage: usage.ratio, default=None)
     return Report(
         check="count",
         source=source(snapshot),
         status=composed(judgements) if used is not None else Status.UNKNOWN,
         headline=_headline(snapshot.capacity, used),
-        value=_short(snapshot.capacity, used),
-        limit=next((j.limit for j in judgements if j.status is composed(judgements) and j.limit), ""),
+        value=_short(snapshot.capacity, used, decided),
+        limit=_limit(decided),
         details=tuple(_details(snapshot, used, tightest)),
         summary=_summary(snapshot, used, tightest, len(matching)),
         brief=_brief(snapshot, used, matching),
@@ -158,11 +159,20 @@ def _headline(capacity: Capacity, used: int | None) -> str:
     return f"{used} of {capacity.usable} usable connections in use ({share}), {free} free"
 
 
-def _short(capacity: Capacity, used: int | None) -> str:
+def _short(capacity: Capacity, used: int | None, decided: Judgement | None) -> str:
+    """Return the numbers in few words, with that of the free ones where it decides."""
     if used is None:
         return "use not told"
     share = format_percent(used / capacity.usable) if capacity.usable else "all"
-    return f"{used} of {capacity.usable} used ({share})"
+    free = f", {capacity.free(used)} free" if decided and decided.metric == FREE else ""
+    return f"{used} of {capacity.usable} used ({share}){free}"
+
+
+def _limit(decided: Judgement | None) -> str:
+    """Return the threshold that decides, with its metric unless that is the usual one."""
+    if decided is None:
+        return ""
+    return decided.limit if decided.metric == USED else f"{decided.metric.name}={decided.limit}"
 
 
 def _details(snapshot: Snapshot, used: int | None, tightest: Usage | None) -> Iterable[str]:

@@ -158,6 +158,11 @@ def test_the_threshold_that_was_applied_is_in_base_units() -> None:
     assert report.limit == "90pct"
 
 
+def test_where_few_free_ones_decide_the_short_value_and_limit_say_so() -> None:
+    report = run(capacity=full(3, limit=5))
+    assert (report.value, report.limit) == ("3 of 5 used (60.0%), 2 free", "free=3:")
+
+
 def test_a_session_that_gave_no_name_is_told_from_one_whose_name_is_not_told() -> None:
     sessions = (session(id=2, application=""), session(id=3, application=None))
     rows = run(*sessions, options=Options(by=("app",))).table.records()  # type: ignore[union-attr]
