@@ -45,7 +45,8 @@ class Host:
 
     def run(self, command: str, shell: str = "/bin/sh", **more: str) -> "Done":
         """Run a command as cron does: hardly any environment, no terminal, the home as its place."""
-        env = {"SHELL": "/bin/sh", "HOME": str(self.home), "LOGNAME": "dba", "PATH": "/usr/bin:/bin", **more}
+        state = {"XDG_STATE_HOME": str(self.home / "state")}  # as root it would be that of the machine
+        env = {"SHELL": "/bin/sh", "HOME": str(self.home), "LOGNAME": "dba", "PATH": "/usr/bin:/bin", **state, **more}
         done = subprocess.run(
             [shell, "-c", command], cwd=self.home, env=env, stdin=subprocess.DEVNULL, capture_output=True, check=False
         )
@@ -110,10 +111,12 @@ def test_cron_hears_all_of_a_sick_server_in_ascii(host: Host, server: Running) -
     sick(host)
     with held_open(server):
         done = host.run(crontab(host.here(recipes.CRON)), **LIST_ALL)
+        later = host.run(crontab(host.here(recipes.CRON)), **LIST_ALL)
     assert (done.status, done.err) == (2, b"")
     assert b"CRITICAL" in done.out
     assert done.out.isascii()
     assert b"\x1b" not in done.out
+    assert later == Done(2, b"", b"")  # it has been said
 
 
 def test_cron_hears_of_a_target_out_of_reach(host: Host) -> None:

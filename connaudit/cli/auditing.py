@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -26,6 +26,9 @@ from connaudit.report import Failure, Outcome, Report, Status, worst
 from connaudit.saved import Sample
 from connaudit.snapshot import Fact, Snapshot
 from connaudit.targets import Target
+
+if TYPE_CHECKING:
+    from connaudit.cli.changes import Changes
 
 ROWS_ON_A_TERMINAL = 20
 PEOPLES_FORMATS = ("table", "wide")
@@ -85,32 +88,40 @@ def run(call: Invocation, asked: Sequence[Diagnostic], complete: Complete | None
         audited = replayed(setup, asked, started_at.date())
     else:
         audited = live(setup, muster(setup, asked, started_at.date()), began)
-    fleet, outcomes = audited.fleet, audited.outcomes
-    if complete:
-        outcomes = complete(setup, fleet, outcomes)
-    errors = tuple(kept(audited, settings))
+    outcomes = complete(setup, audited.fleet, audited.outcomes) if complete else audited.outcomes
+    errors = list(kept(audited, settings))
+    changes = changed(setup, outcomes, started_at)
+    errors += changes.errors if changes else ()
     status = worst([exit_status(outcomes, settings), Status.UNKNOWN if errors else Status.OK])
-    if settings["quiet"] and status is Status.OK:
-        return int(status)
-    done = Run(
-        command=call.command,
-        version=__version__,
-        started_at=utc(started_at),
-        duration_ms=round((time.monotonic() - began) * 1000),
-        status=worst(outcome.status for outcome in outcomes),
-        exit_code=int(status),
-        outcomes=outcomes,
-        errors=errors,
-    )
+    is_news = changes is None or changes.spoken or bool(errors)
+    if is_news and not (settings["quiet"] and status is Status.OK):
+        done = Run(
+            command=call.command,
+            version=__version__,
+            started_at=utc(started_at),
+            duration_ms=round((time.monotonic() - began) * 1000),
+            status=worst(outcome.status for outcome in outcomes),
+            exit_code=int(status),
+            outcomes=outcomes,
+            errors=tuple(errors),
+        )
+        tell(done, audited.fleet, settings, style)
+    if changes and (forgotten := changes.remember()):
+        output.say(error_text(forgotten))
+        return int(worst([status, Status.UNKNOWN]))
+    return int(status)
+
+
+def tell(done: Run, fleet: Fleet, settings: Values, style: Style) -> None:
+    """Write the report, and on stderr what it cannot hold."""
     public = output.public_words(fleet.targets)
     output.write(output.scrubbed(render(settings.format, done, style), public), settings["output"])
     if not settings["quiet"]:
         for warning in fleet.warnings:
             output.say(f"warning: {warning}", public)
-    speak(outcomes, public)
-    for error in errors:
+    speak(done.outcomes, public)
+    for error in done.errors:
         output.say(error_text(error), public)
-    return int(status)
 
 
 def live(setup: Setup, fleet: Fleet, began: float) -> Audited:
@@ -162,6 +173,15 @@ def kept(audited: Audited, settings: Values) -> Iterator[ConnauditError]:
             saving.write(audited.samples, settings["save"], output.public_words(audited.fleet.targets))
         except OutputError as error:
             yield error
+
+
+def changed(setup: Setup, outcomes: Sequence[Outcome], at: datetime) -> "Changes | None":
+    """Return what there is to say beyond the last run; None where everything is to be said."""
+    if not setup.settings["changes-only"] or setup.settings["from"]:
+        return None
+    from connaudit.cli.changes import Changes
+
+    return Changes(setup, outcomes, at)
 
 
 def utc(moment: datetime) -> str:

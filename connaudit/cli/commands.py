@@ -72,6 +72,13 @@ class Several(click.Group):
 class Commands(Several):
     """The group that knows all commands by name and imports them one by one."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Spell out the one option whose value may be left away: click would take the next word for it."""
+        bare = "--changes-only"
+        end = args.index("--") if "--" in args else len(args)
+        spelt = [f"{bare}=yes" if word == bare else word for word in args[:end]]
+        return super().parse_args(ctx, spelt + args[end:])
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names in the order of the help."""
         return [*NAMES, *OTHERS]

@@ -1,9 +1,10 @@
 """How connaudit is run by others: cron, systemd, monitoring systems, CI. Each of these is run by the tests."""
 
 CRON = """\
-# Mail only on trouble. An unescaped % ends a command here: write 90pct.
+# Mail when trouble begins, and every four hours while it lasts.
+# An unescaped % ends a command here: write 90pct.
 MAILTO=dba@example.net
-*/5 * * * *  /opt/connaudit/bin/connaudit check -q
+*/5 * * * *  /opt/connaudit/bin/connaudit check -q --changes-only=4h
 """
 
 HEARTBEAT = """\

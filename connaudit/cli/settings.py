@@ -5,6 +5,7 @@ CONNAUDIT_<OPTION>, else from the target's table in the configuration file, else
 built-in one. Every value is text until its `read` has understood it.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from typing import Any
@@ -77,6 +78,11 @@ def fail_on(text: str) -> Status:
     return Status[choice("warning", "critical")(text).upper()]
 
 
+def again(text: str) -> float:
+    """Read after how many seconds something is said again; `yes` is never."""
+    return math.inf if text == "yes" else positive_duration(text)
+
+
 def words(text: str) -> tuple[str, ...]:
     """Read a list separated by commas."""
     return tuple(word.strip() for word in text.split(",") if word.strip())
@@ -133,6 +139,13 @@ SETTINGS: tuple[Setting, ...] = (
     *_filter("app", "application"),
     *_filter("client", "client address"),
     *_filter("state", "state"),
+    Setting(
+        "changes-only",
+        ("--changes-only",),
+        "speak only when a verdict has changed, and every DUR while it is bad; written with =",
+        again,
+        "[=DUR]",
+    ),
     Setting("quiet", ("-q", "--quiet"), "not a byte when all is well", switch=True),
     Setting("verbose", ("-v", "--verbose"), "details of every target, and what it took", switch=True),
     Setting("debug", ("--debug",), "a traceback, without values, when connaudit itself fails", switch=True),
