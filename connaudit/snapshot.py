@@ -13,6 +13,20 @@ from typing import Any, Self
 
 from connaudit.dataclass import dataclass
 
+PROXIES = (
+    "pgbouncer",
+    "pgcat",
+    "odyssey",
+    "pgpool",
+    "proxysql",
+    "maxscale",
+    "haproxy",
+    "envoy",
+    "ssh",
+    "cloud_sql_proxy",
+)
+LONGEST_TITLE = 60  # characters of a process's command line in a table
+
 SCHEMA = 1  # of the saved form; a newer one than ours is refused, older ones are read
 
 
@@ -49,6 +63,14 @@ class Fact(StrEnum):
     LOCKS = "locks"  # who waits for whom
     GUARDS = "guards"  # the server's own timeouts, and per-role overrides
     AUDITOR = "auditor"  # what our own role may do
+    HORIZON = "horizon"  # who else holds back vacuum, and how far purge is behind
+
+
+class HolderKind(StrEnum):
+    """What holds back vacuum without a transaction on this server."""
+
+    SLOT = "slot"
+    STANDBY = "standby"  # a walsender whose standby sends hot_standby_feedback, without a slot
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +90,8 @@ class Transaction:
     age: float | None = None  # since its first statement; None also for one aborted at top level on PostgreSQL
     writes: bool | None = None  # has written: holds row locks and a transaction id, must be committed or undone
     snapshot: bool | None = None  # keeps an old snapshot or read view: holds back vacuum or purge
-    horizon_age: int | None = None  # PostgreSQL: transactions since the one it holds back vacuum at
+    # PostgreSQL: transactions since the one it holds back vacuum at, in its own database; None: it holds back nothing
+    horizon_age: int | None = None
     locks: int | None = None  # tables locked (PostgreSQL: relation locks granted; InnoDB: tables locked)
     strongest_lock: str | None = None  # the strongest of them, in the server's words
     rows_locked: int | None = None  # InnoDB, an estimate by the server
@@ -87,6 +110,41 @@ class Wait:
     age: float | None = None  # how long it waits; None: not told
     blocked_by: tuple[int, ...] | None = None  # session ids; 0 is a prepared transaction; None: not to be known
     candidates: tuple[int, ...] = ()  # who may be in the way where blocked_by is not to be known
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One process on the auditing host. None: not told, or not to be read by us."""
+
+    pid: int
+    name: str
+    command: str | None = None
+    user: str | None = None
+    parent: int | None = None
+    threads: int | None = None
+    connections: int | None = None  # sockets to the audited server; one that is shared by fork counts in each process
+    container: str | None = None  # short id of the container that it runs in
+
+    @property
+    def title(self) -> str:
+        """Return what it was started as or calls itself, cut, with its number.
+
+        >>> Process(4711, "gunicorn", "gunicorn: worker [shop]").title
+        'gunicorn: worker [shop] (pid 4711)'
+        """
+        told = self.command or self.name
+        text = told if len(told) <= LONGEST_TITLE else told[:LONGEST_TITLE] + "..."
+        return f"{text} (pid {self.pid})"
+
+    @property
+    def holds_too_many(self) -> bool:
+        """Whether it holds more connections than it has threads: without a pool, some belong to threads that ended."""
+        return self.threads is not None and self.connections is not None and self.connections > self.threads
+
+    @property
+    def is_proxy(self) -> bool:
+        """Whether it only stands between: the client is behind it."""
+        return any(self.name.startswith(name) for name in PROXIES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +180,8 @@ class Session:
     leader: int | None = None  # of a parallel worker
     encrypted: bool | None = None
     attributes: tuple[tuple[str, str], ...] = ()  # MySQL connect attributes
+    # At the client's end, where they were asked for and run on the auditing host; several share it through a fork.
+    processes: tuple[Process, ...] = ()
 
     @property
     def program(self) -> str | None:
@@ -153,6 +213,22 @@ class PreparedTransaction:
     age: float | None = None
     horizon_age: int | None = None
     rows_modified: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """What holds back vacuum besides the transactions of sessions and prepared ones: a slot, or a standby's walsender.
+
+    Both hold it back in all databases, whatever database a logical slot is for.
+    """
+
+    kind: HolderKind
+    name: str  # the slot's; the walsender's application_name, "" if it gave none
+    horizon_age: int  # transactions since the one that it holds back vacuum at
+    catalogs_only: bool = False  # vacuum of tables that belong to users goes on
+    pid: int | None = None  # the walsender; None: nobody uses the slot
+    physical: bool = False  # for a standby: what is held back is held for a transaction there
+    inactive_for: float | None = None  # seconds since the slot was last used; None: in use, or not told
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +343,8 @@ class Snapshot:
     auditor: Auditor | None = None
     sessions: tuple[Session, ...] = ()
     prepared: tuple[PreparedTransaction, ...] = ()
+    holders: tuple[Holder, ...] = ()
+    undo_backlog: int | None = None  # InnoDB's history list length: transactions whose old rows are not purged
     databases: tuple[str, ...] = ()  # all that there are; empty where they were not read or are not all told
     guards: tuple[Guard, ...] = ()
     gaps: tuple[Gap, ...] = ()

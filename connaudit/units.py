@@ -80,6 +80,21 @@ def format_number(value: float) -> str:
     return f"{value:.4f}".rstrip("0").rstrip(".")
 
 
+def format_count(count: int) -> str:
+    """Return a count in at most three digits and a letter; what is below ten thousand is written out.
+
+    >>> [format_count(n) for n in (0, 9999, 10_000, 123_456, 999_999, 1_234_567, 45_600_000, 2_100_000_000)]
+    ['0', '9999', '10k', '123k', '1M', '1.2M', '46M', '2.1G']
+    """
+    if count < 10_000:
+        return str(count)
+    for size, letter in ((1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k")):
+        of_it = count / size
+        if of_it >= 0.9995:
+            return f"{of_it:.1f}".removesuffix(".0") + letter if of_it < 9.95 else f"{of_it:.0f}{letter}"
+    return str(count)
+
+
 def format_percent(ratio: float) -> str:
     """Return a ratio as a percentage with one decimal.
 

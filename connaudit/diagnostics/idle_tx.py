@@ -10,18 +10,20 @@ from typing import Any
 
 from connaudit import options as opt
 from connaudit.dataclass import dataclass
+from connaudit.diagnostics import attributed
+from connaudit.diagnostics.horizon import holds_back, sentences, vacuum_held_back
 from connaudit.diagnostics.judging import Judgement, Limits, composed, judge, limits
 from connaudit.diagnostics.sessions import oldest_first, shown_sql
 from connaudit.diagnostics.source import source
 from connaudit.diagnostics.waits import Waits, waits
 from connaudit.report import Column, Finding, Metric, Report, Show, Status, Table, Unit, Value
-from connaudit.snapshot import Fact, PreparedTransaction, Session, Snapshot, State, Transaction
+from connaudit.snapshot import Fact, PreparedTransaction, Server, Session, Snapshot, State, Transaction
 from connaudit.thresholds import Measure
 from connaudit.thresholds import Metric as Judged
 from connaudit.units import format_duration, plural
 
 NEEDS = frozenset({Fact.SESSIONS, Fact.STATES, Fact.TRANSACTIONS})
-WANTS = frozenset({Fact.QUERIES, Fact.LOCKS})
+WANTS = frozenset({Fact.QUERIES, Fact.LOCKS, Fact.HORIZON})
 AGE = Judged("age", Measure.SECONDS, "time since the session went idle inside its transaction")
 TX_AGE = Judged("tx_age", Measure.SECONDS, "time since the transaction began, whatever its session does")
 COUNT = Judged("count", Measure.COUNT, "sessions idle in transaction for --min-age or longer")
@@ -205,6 +207,7 @@ def _details(snapshot: Snapshot, listed: Sequence[Idle], options: Options) -> It
     untracked = sum(item.session is not None and item.session.state is State.UNTRACKED for item in listed)
     if untracked:
         yield f"{untracked} of them with track_activities off: in a transaction, age unknown"
+    yield from sentences(snapshot, options)
 
 
 def _summary(
@@ -221,6 +224,8 @@ def _summary(
         "oldest_transaction_seconds": max(open_ages, default=None),
         "blocked": None if behind is None else len(behind),
         "hidden_in_transaction": sum(s.state is None and bool(s.in_transaction) for s in snapshot.clients),
+        "vacuum_held_back": vacuum_held_back(snapshot),
+        "purge_behind": snapshot.undo_backlog,
     }
 
 
@@ -233,6 +238,8 @@ SUMMARY = (
     Column("oldest_transaction_seconds", "OLDEST TX", Unit.SECONDS),
     Column("blocked", "BLOCKED", Unit.COUNT),
     Column("hidden_in_transaction", "HIDDEN", Unit.COUNT),
+    Column("vacuum_held_back", "VACUUM HELD BACK", Unit.COUNT),
+    Column("purge_behind", "PURGE BEHIND", Unit.COUNT),
 )
 COLUMNS = (
     Column("pid", "PID", Unit.ID, Show.ALWAYS),
@@ -243,7 +250,9 @@ COLUMNS = (
     Column("user", "USER"),
     Column("app", "APP", show=Show.ROOMY),
     Column("client", "CLIENT", show=Show.ROOMY),
+    *attributed.COLUMNS,
     Column("holds", "HOLDS", show=Show.ROOMY),
+    Column("holds_back", "HOLDS BACK", show=Show.ROOMY),
     Column("blocks", "BLOCKS", Unit.COUNT),
     Column("sql", "LAST QUERY", Unit.SQL),
     Column("gid", "GID", show=Show.DATA),
@@ -265,11 +274,11 @@ COLUMNS = (
 
 
 def _table(snapshot: Snapshot, rows: Sequence[Idle], options: Options) -> Table:
-    cells = tuple(_row(item, options, snapshot.server.engine) for item in rows)
-    return Table("sessions", COLUMNS, cells, len(cells), order="oldest first")
+    cells = tuple(_row(item, options, snapshot.server) for item in rows)
+    return attributed.shown(Table("sessions", COLUMNS, cells, len(cells), order="oldest first"))
 
 
-def _row(item: Idle, options: Options, engine: str) -> tuple[Value, ...]:
+def _row(item: Idle, options: Options, server: Server) -> tuple[Value, ...]:
     s = item.session or Session(0)
     prepared = item.prepared
     held = item.transaction
@@ -282,9 +291,11 @@ def _row(item: Idle, options: Options, engine: str) -> tuple[Value, ...]:
         "user": prepared.user if prepared else s.user,
         "app": s.application,
         "client": s.client,
+        **attributed.values(s, options, server.engine),
         "holds": holds(held),
+        "holds_back": holds_back(held, server),
         "blocks": None if item.behind is None else len(item.behind),
-        "sql": f"prepared transaction {prepared.id}" if prepared else shown_sql(s, options.sql, engine),
+        "sql": f"prepared transaction {prepared.id}" if prepared else shown_sql(s, options.sql, server.engine),
         "gid": prepared.id if prepared else None,
         "aborted": s.state is State.ABORTED,
         "idle_is_bound": s.state_age_is_bound,

@@ -11,17 +11,19 @@ from typing import Any
 
 from connaudit import options as opt
 from connaudit.dataclass import dataclass
+from connaudit.diagnostics import attributed
+from connaudit.diagnostics.horizon import holds_back, sentences
 from connaudit.diagnostics.judging import Judgement, Limits, composed, judge, limits
 from connaudit.diagnostics.sessions import oldest_first, shown_sql
 from connaudit.diagnostics.source import source
 from connaudit.report import Column, Finding, Metric, Report, Show, Table, Unit, Value
-from connaudit.snapshot import Fact, Kind, Session, Snapshot, State
+from connaudit.snapshot import Fact, Kind, Server, Session, Snapshot, State
 from connaudit.thresholds import Measure
 from connaudit.thresholds import Metric as Judged
 from connaudit.units import format_duration, plural
 
 NEEDS = frozenset({Fact.SESSIONS, Fact.STATES})
-WANTS = frozenset({Fact.QUERIES, Fact.LOCKS})
+WANTS = frozenset({Fact.QUERIES, Fact.LOCKS, Fact.HORIZON})
 AGE = Judged("age", Measure.SECONDS, "time since the statement began")
 COUNT = Judged("count", Measure.COUNT, "statements running for --min-age or longer")
 METRICS = (AGE, COUNT)
@@ -61,6 +63,7 @@ def run(snapshot: Snapshot, options: Options) -> Report:
         headline=_headline(slow, stalled, options, held),
         value=_short(slow, stalled),
         limit=decided.limit if decided else "",
+        details=tuple(sentences(snapshot, options)),
         summary=_summary(slow, stalled, listed),
         table=_table(snapshot, listed, options),
         metrics=tuple(_metrics(judgements, slow, stalled)),
@@ -168,6 +171,8 @@ COLUMNS = (
     Column("user", "USER"),
     Column("app", "APP", show=Show.ROOMY),
     Column("client", "CLIENT", show=Show.ROOMY),
+    *attributed.COLUMNS,
+    Column("holds_back", "HOLDS BACK", show=Show.ROOMY),
     Column("sql", "QUERY", Unit.SQL),
     Column("state", "STATE", show=Show.DATA),
     Column("wait_event_type", "WAIT TYPE", show=Show.DATA),
@@ -187,11 +192,11 @@ COLUMNS = (
 def _table(snapshot: Snapshot, listed: Sequence[Session], options: Options) -> Table:
     workers = Counter(s.leader for s in snapshot.sessions if s.kind is Kind.PARALLEL)
     told = any(s.leader for s in snapshot.sessions) or not any(s.kind is Kind.PARALLEL for s in snapshot.sessions)
-    rows = tuple(_row(s, options, snapshot.server.engine, workers[s.id] if told else None) for s in listed)
-    return Table("queries", COLUMNS, rows, len(rows), order="oldest first")
+    rows = tuple(_row(s, options, snapshot.server, workers[s.id] if told else None) for s in listed)
+    return attributed.shown(Table("queries", COLUMNS, rows, len(rows), order="oldest first"))
 
 
-def _row(s: Session, options: Options, engine: str, workers: int | None) -> tuple[Value, ...]:
+def _row(s: Session, options: Options, server: Server, workers: int | None) -> tuple[Value, ...]:
     kind, colon, event = (s.waits_for or "").partition(":")
     values: Mapping[str, Value] = {
         "pid": s.id,
@@ -202,7 +207,9 @@ def _row(s: Session, options: Options, engine: str, workers: int | None) -> tupl
         "user": s.user,
         "app": s.application,
         "client": s.client,
-        "sql": shown_sql(s, options.sql, engine),
+        **attributed.values(s, options, server.engine),
+        "holds_back": holds_back(s.transaction, server),
+        "sql": shown_sql(s, options.sql, server.engine),
         "state": s.state.value if s.state else None,
         "wait_event_type": kind if colon else None,
         "wait_event": event if colon else s.waits_for,

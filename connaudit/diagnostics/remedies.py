@@ -1,6 +1,6 @@
 """What ends a session, a statement or a wait on this very server, and what its own settings already do about it."""
 
-from connaudit.snapshot import Kind, PreparedTransaction, Server, Session, Snapshot, State
+from connaudit.snapshot import Holder, HolderKind, Kind, PreparedTransaction, Server, Session, Snapshot, State
 from connaudit.units import plural
 
 PROCEDURES = {  # where KILL is kept from the accounts that customers get
@@ -44,6 +44,15 @@ def ending_prepared(prepared: tuple[PreparedTransaction, ...]) -> str:
     if len(ways) == 1:
         return f"no session holds it, so none can be killed: {ways[0]}"
     return f"no session holds it, so none can be killed; it is one of these: {'; '.join(ways)}"
+
+
+def releasing_holder(holder: Holder) -> str:
+    """Return what makes a slot or a standby let vacuum go on."""
+    if holder.kind is HolderKind.SLOT and holder.pid is None:
+        return f"SELECT pg_drop_replication_slot('{holder.name}') if nobody is to use it any more"
+    if holder.physical:
+        return "look on the standby for an old transaction"
+    return f"its reader (walsender {holder.pid}) lags behind"
 
 
 def releasing(session: Session, server: Server) -> str:

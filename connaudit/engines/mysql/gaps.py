@@ -107,6 +107,7 @@ def _all(view: View, sessions: tuple[Session, ...]) -> Iterator[Gap]:
     yield from _of_transactions(view, blind)
     yield from _of_queries(view)
     yield from _of_locks(view, sessions)
+    yield from _of_backlog(view)
     if view.lost:
         why = f"performance_schema had no room for {view.lost} threads, of which it tells nothing"
         cure = "performance_schema_max_thread_instances=-1 in the server's configuration, and a restart"
@@ -162,6 +163,18 @@ def _of_locks(view: View, sessions: tuple[Session, ...]) -> Iterator[Gap]:
     if any(wait.lock != "record" for wait in unknown):
         why = view.why_no_performance_schema or "performance_schema does not watch metadata locks"
         yield Gap(Fact.LOCKS, f"who blocks whom on metadata is not told: {why}", view.cure(_MDL))
+
+
+def _of_backlog(view: View) -> Iterator[Gap]:
+    """Yield a gap where InnoDB's history list length is not told."""
+    refusal = view.answers.refused.get("backlog")
+    if refusal:
+        why = "it may not be read" if refusal.denied else str(refusal)
+        cure = view.grant_process if refusal.denied else None
+        yield Gap(Fact.HORIZON, f"how far InnoDB's purge is behind: {why}", cure, partial=True)
+    elif view.answers.told("backlog") and not view.answers.of("backlog"):
+        cure = "SET GLOBAL innodb_monitor_enable = 'trx_rseg_history_len'"
+        yield Gap(Fact.HORIZON, "how far InnoDB's purge is behind: its counter is switched off", cure, partial=True)
 
 
 def _switches(what: str) -> str:

@@ -246,6 +246,7 @@ def _snapshot(reading: Read, found: tuple[Session, ...], wire: Wire, attempt: At
         auditor=_auditor(reading, view) if Fact.AUDITOR in reading.facts else None,
         sessions=found,
         prepared=transactions.prepared(reading.answers) if Fact.TRANSACTIONS in reading.facts else (),
+        undo_backlog=next((whole(row["transactions"]) for row in reading.answers.of("backlog")), None),
         guards=tuple(_guards(reading)) if Fact.GUARDS in reading.facts else (),
         gaps=tuple(dict.fromkeys(gaps.gaps(view, found))),
         notes=(*_notes(reading, wire), *_clock(taken, attempt)),

@@ -95,6 +95,20 @@ from information_schema.innodb_trx""",
     grant="process",
 )
 
+# The length of InnoDB's history list; the other place that tells it, SHOW ENGINE INNODB STATUS, walks all lock waits.
+BACKLOG_MYSQL = Statement(
+    "backlog",
+    """select /*+ max_execution_time(%(ms)s) */ count as transactions
+from information_schema.innodb_metrics where name = 'trx_rseg_history_len' and status = 'enabled'""",
+    grant="process",
+)
+BACKLOG_MARIADB = Statement(
+    "backlog",
+    """select count as transactions
+from information_schema.innodb_metrics where name = 'trx_rseg_history_len' and enabled""",
+    grant="process",
+)
+
 # What is switched on inside performance_schema: its tables are empty, without an error, where it is not.
 CAPABILITIES = Statement(
     "capabilities",
@@ -250,6 +264,8 @@ def plan(product: str, version: tuple[int, ...], facts: frozenset[Fact]) -> Iter
         yield PROCESSLIST_MYSQL if Fact.QUERIES in facts else PROCESSLIST
     if facts & {Fact.STATES, Fact.TRANSACTIONS, Fact.LOCKS, Fact.AUDITOR}:
         yield INNODB_TRX
+    if Fact.HORIZON in facts:
+        yield BACKLOG_MARIADB if product == MARIADB else BACKLOG_MYSQL
     if Fact.LOCKS in facts and not _has_data_locks(product, version):
         yield ROW_LOCKS
     yield from _from_performance_schema(product, version, facts)

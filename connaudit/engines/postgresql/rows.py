@@ -102,6 +102,18 @@ class PreparedRow(NamedTuple):
     horizon_age: bytes
 
 
+class HolderRow(NamedTuple):
+    """A row of HOLDERS."""
+
+    kind: bytes
+    name: bytes | None
+    pid: bytes | None
+    physical: bytes | None
+    horizon_age: bytes | None
+    catalog_age: bytes | None
+    inactive_for: bytes | None
+
+
 class OurselvesRow(NamedTuple):
     """The row of OURSELVES."""
 

@@ -91,6 +91,7 @@ class Details:
     texts: dict[bytes, TextRow] | None = None
     locks: dict[bytes, LockRow] | None = None
     waits: dict[bytes, Wait] | None = None
+    vacuums: frozenset[bytes] = frozenset()
 
 
 def kind_of(row: SessionRow) -> Kind:
@@ -175,11 +176,12 @@ def _in_transaction(row: SessionRow, state: State | None, lock: LockRow | None) 
 def _transaction(row: SessionRow, lock: LockRow | None, details: Details) -> Transaction:
     """Return what it holds; its transaction ids are shown even where all else is hidden."""
     strongest = int(lock.strongest) if lock and lock.strongest else 0
+    passed_over = row.pid in details.vacuums  # procarray.c: no other VACUUM heeds the snapshot of one
     return Transaction(
         age=age(row.transaction_age),
         writes=row.writes == b"t",
-        snapshot=row.snapshot == b"t",
-        horizon_age=number(row.horizon_age),
+        snapshot=row.snapshot == b"t" and not passed_over,
+        horizon_age=None if passed_over else number(row.horizon_age),
         locks=None if details.locks is None else int(lock.relations) if lock else 0,
         strongest_lock=STRONGEST[strongest - 1] if strongest else None,
     )

@@ -69,7 +69,8 @@ SERVER = {
                    case when current_setting('rds.extensions', true) is not null then 'rds' end,
                    case when to_regproc('pg_catalog.aurora_version') is not null then 'aurora' end,
                    case when current_setting('azure.extensions', true) is not null then 'azure' end,
-                   case when current_setting('cloudsql.iam_authentication', true) is not null then 'cloudsql' end
+                   case when current_setting('cloudsql.iam_authentication', true) is not null then 'cloudsql' end,
+                   case when current_setting('hot_standby_feedback') = 'on' then 'hot_standby_feedback' end
                ) as features
     """
 }
@@ -206,6 +207,39 @@ PREPARED = {
                age(transaction) as horizon_age
         from pg_prepared_xact()
     """
+}
+
+# Who holds back vacuum without a transaction, and whose transaction does not: a VACUUM is passed over by others. A slot
+# holds it back in all databases. Of a walsender with a slot, the slot has what its standby asks for; a logical one is
+# passed over, too. `kind` is slot, standby or vacuum.
+HOLDERS = {
+    12: """
+        select 'slot' as kind, slot_name as name, active_pid as pid, slot_type = 'physical' as physical,
+               age(xmin) as horizon_age, age(catalog_xmin) as catalog_age, null::float8 as inactive_for
+        from pg_get_replication_slots()
+        where xmin is not null or catalog_xmin is not null
+        union all
+        select 'standby', application_name, pid, true, age(backend_xmin), null, null
+        from pg_stat_get_activity(null)
+        where datid is null and backend_xmin is not null and pid in (select w.pid from pg_stat_get_wal_senders() as w)
+        union all
+        select 'vacuum', null, pid, null, null, null, null
+        from pg_stat_get_progress_info('VACUUM')
+    """,
+    17: """
+        select 'slot' as kind, slot_name as name, active_pid as pid, slot_type = 'physical' as physical,
+               age(xmin) as horizon_age, age(catalog_xmin) as catalog_age,
+               date_part('epoch', clock_timestamp() - inactive_since) as inactive_for
+        from pg_get_replication_slots()
+        where xmin is not null or catalog_xmin is not null
+        union all
+        select 'standby', application_name, pid, true, age(backend_xmin), null, null
+        from pg_stat_get_activity(null)
+        where datid is null and backend_xmin is not null and pid in (select w.pid from pg_stat_get_wal_senders() as w)
+        union all
+        select 'vacuum', null, pid, null, null, null, null
+        from pg_stat_get_progress_info('VACUUM')
+    """,
 }
 
 # pg_blocking_pids holds the whole lock manager for a moment, and a queue of n answers n * n / 2 pids. Beyond 200

@@ -9,9 +9,11 @@ from connaudit.engines.postgresql import dial, gaps, guards
 from connaudit.engines.postgresql.asking import Answers, ask
 from connaudit.engines.postgresql.capacity import capacity
 from connaudit.engines.postgresql.dial import Caller
+from connaudit.engines.postgresql.holders import holders, vacuums
 from connaudit.engines.postgresql.loop import Steps
 from connaudit.engines.postgresql.rows import (
     DatabaseRow,
+    HolderRow,
     LockRow,
     OurselvesRow,
     PreparedRow,
@@ -155,6 +157,7 @@ def _snapshot(
         auditor=_auditor(server, connection, answers),
         sessions=tuple(session(row, details) for row in rows),
         prepared=tuple(_prepared(row, known) for row in read(told.get("prepared"), PreparedRow)),
+        holders=tuple(holders(read(told.get("holders"), HolderRow), encoding)),
         databases=tuple(sorted(known.databases.values())),
         guards=guards.guards(settings, read(told.get("overrides"), guards.OverrideRow), encoding),
         gaps=tuple(
@@ -174,6 +177,7 @@ def _details(server: ServerRow, rows: list[SessionRow], told: dict[str, Result],
         texts={row.pid: row for row in read(told.get("texts"), TextRow)} if "texts" in told else None,
         locks={row.pid: row for row in read(told.get("locks"), LockRow)} if "locks" in told else None,
         waits=waits(waiters, leaders, known.encoding) if "waiters" in told else None,
+        vacuums=vacuums(read(told.get("holders"), HolderRow)),
     )
 
 

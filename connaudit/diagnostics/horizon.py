@@ -1,0 +1,156 @@
+"""What an open transaction costs everybody: vacuum or purge that it holds back, in one column and one sentence.
+
+On PostgreSQL a session and a prepared transaction hold back vacuum in their own database; replication slots and
+standbys do so in all of them. InnoDB purges no further than its oldest read view. On a standby nothing is vacuumed:
+what is old there holds back its primary, if it sends feedback, or else the replay of what the primary vacuumed.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from connaudit.dataclass import dataclass
+from connaudit.diagnostics.remedies import releasing_holder
+from connaudit.options import Options
+from connaudit.snapshot import Holder, HolderKind, PreparedTransaction, Server, Session, Snapshot, Transaction
+from connaudit.units import format_count, format_duration
+
+WORTH = 100_000  # transactions that are worth a sentence: a busy server makes so many in minutes
+
+
+@dataclass(frozen=True, slots=True)
+class _Cost:
+    """Somebody who holds back vacuum."""
+
+    by: int  # transactions
+    sentence: str
+    catalogs_only: bool = False
+    is_unused: bool = False  # a slot that nobody reads
+
+
+def holds_back(held: Transaction | None, server: Server) -> str | None:
+    """Return what a transaction holds back, in a few words; None where that is not told.
+
+    >>> holds_back(Transaction(horizon_age=1_234_567), Server("postgresql", "PostgreSQL", (16, 4), "16.4"))
+    'vacuum 1.2M transactions'
+    """
+    if held is None:
+        return None
+    if server.engine == "postgresql" and held.horizon_age is not None:
+        return f"{_what(server)} {_transactions(held.horizon_age)}" if _feeds_back(server) else "replay"
+    if held.snapshot:
+        return "vacuum" if server.engine == "postgresql" else "purge"
+    return "nothing" if held.snapshot is False else None
+
+
+def vacuum_held_back(snapshot: Snapshot) -> int | None:
+    """Return by how many transactions vacuum of tables is held back at most; None where nothing holds it back."""
+    return max((cost.by for cost in _costs(snapshot, None) if not cost.catalogs_only), default=None)
+
+
+def sentences(snapshot: Snapshot, options: Options) -> Iterator[str]:
+    """Yield who holds back vacuum or purge furthest, where it is worth a sentence.
+
+    Sessions that `options` leave out are not named.
+    """
+    if snapshot.server.engine == "postgresql":
+        yield from _of_vacuum([cost for cost in _costs(snapshot, options) if cost.by >= WORTH])
+    elif (snapshot.undo_backlog or 0) >= WORTH:
+        yield _of_purge(snapshot, snapshot.undo_backlog or 0, options)
+
+
+def _of_vacuum(costs: list[_Cost]) -> Iterator[str]:
+    """Yield the oldest for tables, the oldest for catalogs if that is older still, and all slots that nobody uses."""
+    tables = max((cost for cost in costs if not cost.catalogs_only), key=lambda cost: cost.by, default=None)
+    furthest = max(costs, key=lambda cost: cost.by, default=None)
+    named = [cost for cost in (tables, furthest) if cost]
+    named += sorted((cost for cost in costs if cost.is_unused), key=lambda cost: -cost.by)
+    yield from dict.fromkeys(cost.sentence for cost in named)
+
+
+def _costs(snapshot: Snapshot, options: Options | None) -> Iterator[_Cost]:
+    """Yield everybody who holds back vacuum; `options` choose among sessions and prepared transactions."""
+    server = snapshot.server
+    if _feeds_back(server):
+        for session in snapshot.clients:
+            age = session.transaction.horizon_age if session.transaction else None
+            if age is not None and (options is None or options.looks_at(session)):
+                yield _Cost(age, _sentence(_session(session), server, session.database, age))
+    for prepared in snapshot.prepared:
+        stand_in = Session(0, user=prepared.user, database=prepared.database)
+        if prepared.horizon_age is not None and (options is None or options.looks_at(stand_in)):
+            sentence = _sentence(_prepared(prepared), server, prepared.database, prepared.horizon_age)
+            yield _Cost(prepared.horizon_age, sentence)
+    for holder in snapshot.holders:
+        is_unused = holder.kind is HolderKind.SLOT and holder.pid is None
+        yield _Cost(holder.horizon_age, _of_holder(holder, server), holder.catalogs_only, is_unused)
+
+
+def _feeds_back(server: Server) -> bool:
+    """Whether the snapshots of sessions reach a vacuum: on a standby only if it tells its primary of them."""
+    return not server.replica or "hot_standby_feedback" in server.features
+
+
+def _what(server: Server) -> str:
+    return "vacuum on the primary" if server.replica else "vacuum"
+
+
+def _transactions(count: int) -> str:
+    return f"{format_count(count)} transaction{'' if count == 1 else 's'}"
+
+
+def _sentence(who: str, server: Server, database: str | None, by: int) -> str:
+    where = f" in database {database}" if database else ""
+    return f"{who} holds back {_what(server)}{where} by {_transactions(by)}"
+
+
+def _session(session: Session) -> str:
+    program = f" ({session.program})" if session.program else ""
+    return f"session {session.id}{program}, {_doing(session)},"
+
+
+def _doing(session: Session) -> str:
+    age = session.transaction.age if session.transaction else None
+    if session.open_transaction and session.state_age is not None:
+        return f"idle in transaction for {format_duration(session.state_age)}"
+    return "in a transaction" + (f" open for {format_duration(age)}" if age is not None else "")
+
+
+def _prepared(prepared: PreparedTransaction) -> str:
+    left = f", left for {format_duration(prepared.age)}," if prepared.age is not None else ""
+    return f"prepared transaction {prepared.id}{left}"
+
+
+def _of_holder(holder: Holder, server: Server) -> str:
+    """Return what a slot or a standby holds back, and what to do about it."""
+    of = " of system catalogs" if holder.catalogs_only else ""
+    return (
+        f"{_name(holder)} holds back {_what(server)}{of} in all databases by {_transactions(holder.horizon_age)}: "
+        f"{releasing_holder(holder)}"
+    )
+
+
+def _name(holder: Holder) -> str:
+    if holder.kind is HolderKind.STANDBY:
+        return f"the standby {holder.name or 'without a name'} (walsender {holder.pid})"
+    if holder.pid is not None:
+        return f"replication slot {holder.name}"
+    unused = f"unused for {format_duration(holder.inactive_for)}" if holder.inactive_for is not None else "unused"
+    return f"replication slot {holder.name}, {unused},"
+
+
+def _of_purge(snapshot: Snapshot, behind: int, options: Options) -> str:
+    """Return who holds back purge as far as InnoDB lets it be known: the oldest that keeps a read view."""
+    lag = f"InnoDB keeps the old rows of {_transactions(behind)}"
+    chosen = [s for s in snapshot.clients if s.transaction and options.looks_at(s)]
+    sure = _oldest(s for s in chosen if s.transaction and s.transaction.snapshot)
+    if sure:
+        return f"{_session(sure)} holds back purge: {lag}"
+    likely = _oldest(s for s in chosen if s.transaction and s.transaction.snapshot is None)
+    if likely:
+        return (
+            f"{lag} from purge: it may be for {_session(likely).removesuffix(',')}, the oldest that may have read them"
+        )
+    return f"{lag} from purge, and no transaction that is seen here asks for them"
+
+
+def _oldest(sessions: Iterable[Session]) -> Session | None:
+    return max(sessions, key=lambda s: (s.transaction and s.transaction.age) or 0.0, default=None)
