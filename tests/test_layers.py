@@ -36,8 +36,8 @@ MAY_IMPORT = {
     "demo": {"errors"},
     "history": {"errors", "report", "snapshot", "targets", "units"},
     "cli": {
-        "attribution", "audit", "configuration", "demo", "diagnostics", "engines", "errors", "explaining", "following", "history",
-        "options", "render", "report", "saved", "snapshot", "targets", "thresholds", "units",
+        "attribution", "audit", "configuration", "demo", "diagnostics", "engines", "errors", "explaining", "following",
+        "history", "options", "render", "report", "saved", "snapshot", "targets", "thresholds", "units",
     },
     "__main__": {"cli"},
 }  # fmt: skip

@@ -14,6 +14,7 @@ from connaudit.diagnostics import NAMES
 OTHERS = {
     "check": "connaudit.cli.check:command",
     "inspect": "connaudit.cli.inspect:command",
+    "watch": "connaudit.cli.watch:command",
     "doctor": "connaudit.cli.doctor:command",
     "config": "connaudit.cli.config:command",
     "targets": "connaudit.cli.targets:command",
@@ -32,6 +33,7 @@ SUMMARIES = {
     "leaks": "Connections that nobody seems to use any more.",
     "check": "All checks on all chosen targets: for cron and monitoring.",
     "inspect": "Everything about one session, its process and code.",
+    "watch": "Any of the above again and again, over kept connections.",
     "doctor": "What an audit needs, what invites leaks, what cron lacks.",
     "config": "Where the configuration lies, what holds, what is wrong.",
     "targets": "Which targets there are, and whether they can be audited.",

@@ -21,7 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except signals.Interrupted as interrupted:
         from connaudit.cli.output import say
 
-        say(f"interrupted by {signals.name(interrupted.number)}")
+        if interrupted.number != signals.READER_GONE:
+            say(f"interrupted by {signals.name(interrupted.number)}")
         signals.die_by(interrupted.number)
         status = 128 + interrupted.number
     leave(status)

@@ -2,10 +2,12 @@
 
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import Iterable, Mapping
 from typing import TextIO
 
+from connaudit.cli.signals import Interrupted
 from connaudit.errors import OutputError
 from connaudit.targets import Secret, Target
 
@@ -83,6 +85,30 @@ def write(text: str, destination: str | None) -> None:
     except OSError as error:
         _discard_stdout()
         raise OutputError(f"cannot write output: {error.strerror or error}") from None
+
+
+def stream(text: str) -> None:
+    """Write what a reader waits for, at once. One who has closed the pipe ends us as it would end any filter."""
+    if sys.stdout is None:
+        raise OutputError("cannot write output: standard output is closed")
+    try:
+        sys.stdout.buffer.write(_encoded(text, sys.stdout))
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise Interrupted(signal.SIGPIPE) from None
+    except OSError as error:
+        _discard_stdout()
+        raise OutputError(f"cannot write output: {error.strerror or error}") from None
+
+
+def append(text: str, path: str, *, private: bool = False) -> None:
+    """Add to a file that is opened anew each time, so that it can be renamed in between; a new one may be private."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600 if private else 0o666)
+        with os.fdopen(descriptor, "ab") as file:
+            file.write(text.encode("utf-8", "backslashreplace"))
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from None
 
 
 def _encoded(text: str, stream: TextIO) -> bytes:

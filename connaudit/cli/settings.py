@@ -8,7 +8,7 @@ built-in one. Every value is text until its `read` has understood it.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
-from typing import Any
+from typing import Any, Self
 
 from connaudit.dataclass import dataclass
 from connaudit.errors import UsageError
@@ -146,6 +146,7 @@ SETTINGS: tuple[Setting, ...] = (
         again,
         "[=DUR]",
     ),
+    Setting("process", ("--process",), "find the clients' processes, where they run on this host", switch=True),
     Setting("quiet", ("-q", "--quiet"), "not a byte when all is well", switch=True),
     Setting("verbose", ("-v", "--verbose"), "details of every target, and what it took", switch=True),
     Setting("debug", ("--debug",), "a traceback, without values, when connaudit itself fails", switch=True),
@@ -179,6 +180,11 @@ class Values:
 
     def __getitem__(self, name: str) -> Any:
         return self._found[name].value
+
+    def replaced(self, **others: Any) -> Self:
+        """Return the same values but for those."""
+        found = {name: Effective(value, self._found[name].origin) for name, value in others.items()}
+        return type(self)({**self._found, **found})
 
     def origin(self, name: str) -> str:
         """Return where a value was set."""

@@ -6,6 +6,8 @@ from types import FrameType
 
 HANDLED = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
+READER_GONE = signal.SIGPIPE  # nobody is there to be told anything
+
 
 class Interrupted(BaseException):
     """A signal asked us to leave; engines close what is open while it passes through them."""

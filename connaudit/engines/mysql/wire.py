@@ -135,7 +135,7 @@ class Wire(Connection):
             ((row,),), _ = self.batch("select @@session.autocommit as autocommit", {})
             self._autocommits = row["autocommit"] == b"1"
         if not self._autocommits:
-            self.rollback()  # type: ignore[no-untyped-call]
+            self.rollback()
 
     def wake(self, attempt: Attempt) -> None:
         """Take up a connection that has rested; pymysql.MySQLError says why it was lost meanwhile."""
