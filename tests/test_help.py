@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -137,11 +138,35 @@ def test_a_shell_gets_its_script(shell: str) -> None:
     ],
 )
 def test_bash_completes(words: list[str], expected: set[str]) -> None:
+    assert completed(words) == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["connaudit", "count", "prod-"], {"prod-eu", "prod-us"}),
+        (["connaudit", "targets", "test", "prod-u"], {"prod-us"}),
+        (["connaudit", "check", "--tag", "e"], {"eu"}),
+        (["connaudit", "check", "-f", "na"], {"nagios"}),
+        (["connaudit", "check", "-T", "prod-e"], {"prod-eu"}),
+    ],
+)
+def test_bash_completes_what_is_configured(tmp_path: Path, words: list[str], expected: set[str]) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text("[targets.prod-eu]\ndsn = 'host=h'\ntags = ['eu']\n[targets.prod-us]\ndsn = 'host=h'\n")
+    assert completed(words, CONNAUDIT_CONFIG=str(config)) == expected
+    config.write_text("this is no TOML")
+    assert completed(words, CONNAUDIT_CONFIG=str(config)) <= {"nagios"}
+
+
+def completed(words: list[str], **env: str) -> set[str]:
+    """Return what bash offers for the last word, having said nothing."""
     script = connaudit("completion", "bash").out
     asked = f"{script}\nCOMP_WORDS=({' '.join(map(repr, words))}); COMP_CWORD={len(words) - 1}\n"
     asked += '_connaudit_completion connaudit; printf "%s\\n" "${COMPREPLY[@]}"'
     path = f"{PROGRAM.parent}:{os.environ['PATH']}"
     done = subprocess.run(
-        ["bash", "-c", asked], env=environment({"PATH": path}), capture_output=True, text=True, check=False
+        ["bash", "-c", asked], env=environment({"PATH": path, **env}), capture_output=True, text=True, check=False
     )
-    assert (set(done.stdout.split()), done.stderr) == (expected, "")
+    assert done.stderr == ""
+    return set(done.stdout.split())

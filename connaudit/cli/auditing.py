@@ -12,7 +12,7 @@ import click
 from connaudit import __version__
 from connaudit.audit import audit
 from connaudit.cli import output
-from connaudit.cli.flags import click_option, given
+from connaudit.cli.flags import click_option, given, targets_argument
 from connaudit.cli.planning import Fleet, Invocation, Setup, muster, own_settings, set_up
 from connaudit.cli.progress import progress
 from connaudit.cli.settings import SETTINGS, Values
@@ -43,7 +43,7 @@ def command(name: str) -> click.Command:
     def callback(context: click.Context, /, targets: tuple[str, ...], **flags: Any) -> int:
         return run(Invocation(name, targets, given(context, flags), os.environ), [asked])
 
-    parameters: list[click.Parameter] = [click.Argument(["targets"], nargs=-1, metavar="[TARGET]...")]
+    parameters: list[click.Parameter] = [targets_argument()]
     parameters += [click_option(setting, field) for field, setting in own.items()]
     parameters += [click_option(setting) for setting in SETTINGS]
     return click.Command(name, params=parameters, callback=callback, help=help_text(asked))

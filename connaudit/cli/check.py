@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from connaudit.cli.auditing import run
-from connaudit.cli.flags import click_option, given
+from connaudit.cli.flags import click_option, given, targets_argument
 from connaudit.cli.planning import Invocation
 from connaudit.cli.settings import SETTINGS
 from connaudit.diagnostics import NAMES, diagnostic
@@ -46,7 +46,7 @@ def _names(text: str | None, option: str) -> set[str]:
 command = click.Command(
     "check",
     params=[
-        click.Argument(["targets"], nargs=-1, metavar="[TARGET]..."),
+        targets_argument(),
         click.Option(["--only"], metavar="LIST", help="run these checks alone"),
         click.Option(["--skip"], metavar="LIST", help="run all but these"),
         *(click_option(setting) for setting in SETTINGS),

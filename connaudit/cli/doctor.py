@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from connaudit.cli.auditing import run
-from connaudit.cli.flags import click_option, given
+from connaudit.cli.flags import click_option, given, targets_argument
 from connaudit.cli.planning import Fleet, Invocation, Setup
 from connaudit.cli.settings import SETTINGS
 from connaudit.diagnostics import diagnostic
@@ -59,7 +59,7 @@ def _help() -> str:
 command = click.Command(
     "doctor",
     params=[
-        click.Argument(["targets"], nargs=-1, metavar="[TARGET]..."),
+        targets_argument(),
         *(click_option(setting) for setting in SETTINGS if setting.name not in NO_THRESHOLDS),
     ],
     callback=_doctor,
