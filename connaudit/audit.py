@@ -54,7 +54,7 @@ class Plan:
 Plans = Callable[[Target], Plan]
 
 
-Hear = Callable[[int, Taken], None]
+Hear = Callable[[int, Taken], Taken]
 
 
 def audit(
@@ -66,14 +66,14 @@ def audit(
 ) -> list[tuple[Outcome, ...]]:
     """Return each target's outcomes in the order of the targets.
 
-    `hear` is told what each target told, as it comes; `also` is read besides what the diagnostics ask for.
+    `hear` is told what each target told, as it comes, and returns it with what else is known. `also` is read besides
+    what the diagnostics ask for.
     """
     plan = [plans(target) for target in targets]
     outcomes: dict[int, tuple[Outcome, ...]] = {}
     for index, taken in samples(targets, plan, budget, also):
-        outcomes[index] = judged(targets[index], (taken,), plan[index])
-        if hear:
-            hear(index, taken)
+        whole = hear(index, taken) if hear else taken
+        outcomes[index] = judged(targets[index], (whole,), plan[index])
     return [outcomes[index] for index in range(len(targets))]
 
 

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from connaudit.dataclass import dataclass
-from connaudit.snapshot import Session
+from connaudit.snapshot import Fact, Session
 from connaudit.thresholds import Condition
 from connaudit.units import parse_duration
 
@@ -73,6 +73,16 @@ class Options:
     only: Filter = Filter()
     ignored: tuple[Filter, ...] = ()  # sessions that pass any of these are not looked at
     sql: Sql = Sql.MASKED
+
+    @property
+    def facts(self) -> frozenset[Fact]:
+        """Return what must be read for what is asked, beyond what its diagnostic always reads."""
+        return frozenset()
+
+    @property
+    def processes(self) -> bool:
+        """Return whether it cannot be answered without the processes at the sessions' other ends."""
+        return False
 
     def looks_at(self, session: Session) -> bool:
         """Return whether a session is judged: one of the chosen ones, and not among the ignored."""

@@ -127,12 +127,15 @@ class Process:
 
     @property
     def title(self) -> str:
-        """Return what it was started as or calls itself, cut, with its number.
+        """Return what it was started as or calls itself, without directories and cut, with its number.
 
         >>> Process(4711, "gunicorn", "gunicorn: worker [shop]").title
         'gunicorn: worker [shop] (pid 4711)'
+        >>> Process(4712, "python3", "/usr/bin/python3 /srv/shop/manage.py import").title
+        'python3 manage.py import (pid 4712)'
         """
-        told = self.command or self.name
+        words = (self.command or self.name).split(" ")
+        told = " ".join(word.rpartition("/")[2] or word if word.startswith("/") else word for word in words)
         text = told if len(told) <= LONGEST_TITLE else told[:LONGEST_TITLE] + "..."
         return f"{text} (pid {self.pid})"
 

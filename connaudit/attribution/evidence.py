@@ -2,43 +2,7 @@
 
 from connaudit.attribution import Confidence
 from connaudit.dataclass import dataclass
-
-PROXIES = (
-    "pgbouncer",
-    "pgcat",
-    "odyssey",
-    "pgpool",
-    "proxysql",
-    "maxscale",
-    "haproxy",
-    "envoy",
-    "ssh",
-    "cloud_sql_proxy",
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Process:
-    """One process on this host. None: not told, or not to be read by us."""
-
-    pid: int
-    name: str
-    command: str | None = None
-    user: str | None = None
-    parent: int | None = None
-    threads: int | None = None
-    connections: int | None = None  # sockets to the audited server; one that is shared by fork counts in each process
-    container: str | None = None  # short id of the container that it runs in
-
-    @property
-    def holds_too_many(self) -> bool:
-        """Whether it holds more connections than it has threads: without a pool, some belong to threads that ended."""
-        return self.threads is not None and self.connections is not None and self.connections > self.threads
-
-    @property
-    def is_proxy(self) -> bool:
-        """Whether it only stands between: the client is behind it."""
-        return any(self.name.startswith(name) for name in PROXIES)
+from connaudit.snapshot import Process
 
 
 @dataclass(frozen=True, slots=True)

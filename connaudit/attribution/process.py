@@ -8,17 +8,17 @@ searched as well, as far as they may be read.
 import os
 import socket
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import field
+from dataclasses import field, replace
 from ipaddress import ip_address
 from pathlib import Path
 
 from connaudit.attribution import Confidence
-from connaudit.attribution.evidence import Client, Process
+from connaudit.attribution.evidence import Client
 from connaudit.attribution.sockets import Tcp, Unix, tcp, unix
 from connaudit.dataclass import dataclass
-from connaudit.snapshot import Address, Session
+from connaudit.snapshot import Address, Process, Session, Snapshot
 from connaudit.sqltext import without_passwords
 
 PATIENCE = 2.0  # seconds for the whole search
@@ -58,22 +58,71 @@ def client_of(session: Session, address: Address) -> Client:
         return _of_unix(session, address, until)
     if session.client_port is None:
         return Client(why_not="the server does not tell the client's port")
-    found = _tcp_end(session, address, until)
+    found = next((found for _, found in _tcp_ends((session,), address, until)), None)
     if found is None:
         return Client(why_not=f"no connection of this host is {session.client}:{session.client_port}: run this there")
     return _owned(found, until)
 
 
-def _tcp_end(session: Session, address: Address, until: float) -> Found | None:
-    for net in _namespaces(until):
-        sockets = list(tcp(net))
-        own = [each for each in sockets if each.local[1] == session.client_port and _is_client(each, session)]
-        direct = [each for each in own if each.remote[1] == address.port]
-        chosen = direct or own
-        if len(chosen) == 1:  # else the server's port was mapped on the way, and it is not clear which one
-            (end,) = chosen
-            return Found(str(end), end.inode, frozenset(s.inode for s in sockets if _same_server(s, end)), end.uid)
-    return None
+def with_processes(snapshot: Snapshot) -> Snapshot:
+    """Return the snapshot with the processes of this host at its clients' ends: those that `PATIENCE` suffices for."""
+    if not _PROC.joinpath("self/fd").exists():
+        return snapshot
+    until = time.monotonic() + PATIENCE
+    by_path = [s for s in snapshot.clients if s.client == "local"]
+    sockets = unix() if by_path else {}
+    ends = dict(_tcp_ends(snapshot.clients, snapshot.address, until))
+    ends |= {s.id: end for s in by_path if (end := _unix_found(s, snapshot.address, sockets))}
+    found = _owners_of(ends, until)
+    for session in by_path:
+        if session.id not in ends and (client := _told(session, snapshot.address, sockets)):
+            found[session.id] = client.processes
+    sessions = (replace(s, processes=found[s.id]) if found.get(s.id) else s for s in snapshot.sessions)
+    return replace(snapshot, sessions=tuple(sessions))
+
+
+def _owners_of(ends: Mapping[int, Found], until: float) -> dict[int, tuple[Process, ...]]:
+    """Return the processes that own each of these ends, looked for in one pass."""
+    wanted = frozenset[int]().union(*(end.to_server | {end.inode} for end in ends.values()))
+    owners = _owners(wanted, until) if wanted else Owners()
+    processes = {pid: process for pid, held in owners.inodes.items() if (process := _process(pid, len(held)))}
+    holders: dict[int, list[Process]] = {}
+    for pid in sorted(processes):
+        for inode in owners.inodes[pid]:
+            holders.setdefault(inode, []).append(processes[pid])
+    return {session: tuple(holders.get(end.inode, ())) for session, end in ends.items()}
+
+
+def _tcp_ends(sessions: Iterable[Session], address: Address, until: float) -> Iterator[tuple[int, Found]]:
+    """Yield the client's ends of those sessions that have one in a network namespace that may be read."""
+    left = {s.id: s for s in sessions if s.client not in (None, "local") and s.client_port is not None}
+    for net in _namespaces(until) if left else ():
+        by_port: dict[int, list[Tcp]] = {}
+        to_server: dict[tuple[str, int], set[int]] = {}
+        for each in tcp(net):
+            by_port.setdefault(each.local[1], []).append(each)
+            to_server.setdefault(_server(each), set()).add(each.inode)
+        for session in tuple(left.values()):
+            end = _end_of(session, by_port.get(session.client_port or 0, ()), address)
+            if end:
+                del left[session.id]
+                yield session.id, Found(str(end), end.inode, frozenset(to_server[_server(end)]), end.uid)
+        if not left:
+            return
+
+
+def _end_of(session: Session, with_port: Sequence[Tcp], address: Address) -> Tcp | None:
+    """Return the one socket that is a session's client's end, among those with the client's port."""
+    own = [each for each in with_port if _is_client(each, session)]
+    direct = [each for each in own if each.remote[1] == address.port]
+    chosen = direct or own
+    return chosen[0] if len(chosen) == 1 else None  # else the server's port was mapped on the way
+
+
+def _server(end: Tcp) -> tuple[str, int]:
+    """Return whom a socket is connected with; this host is one, by whichever of its own addresses."""
+    host, port = end.remote
+    return ("loopback" if host in _LOOPBACK else host), port
 
 
 def _is_client(end: Tcp, session: Session) -> bool:
@@ -85,11 +134,6 @@ def _is_client(end: Tcp, session: Session) -> bool:
         host = socket.gethostname()
         named = told == host or told.startswith(f"{host}.")
         return named or (told == "localhost" and end.local[0] in _LOOPBACK)
-
-
-def _same_server(one: Tcp, other: Tcp) -> bool:
-    same_host = one.remote[0] == other.remote[0] or {one.remote[0], other.remote[0]} == set(_LOOPBACK)
-    return same_host and one.remote[1] == other.remote[1]
 
 
 def _namespaces(until: float) -> Iterator[Path]:
@@ -110,13 +154,20 @@ def _namespaces(until: float) -> Iterator[Path]:
 def _of_unix(session: Session, address: Address, until: float) -> Client:
     """Return the client of a Unix socket: PostgreSQL's backend owns the other end, MySQL's clients say who they are."""
     sockets = unix()
-    end = _unix_end(session.id, sockets, address.port)
-    if end is None:
+    found = _unix_found(session, address, sockets)
+    if found is None:
         why = "it came by a Unix socket, whose ends only root, or the server's own user, can see on its host"
         return _told(session, address, sockets) or Client(why_not=why)
+    return _owned(found, until)
+
+
+def _unix_found(session: Session, address: Address, sockets: Mapping[int, Unix]) -> Found | None:
+    end = _unix_end(session.id, sockets, address.port)
+    if end is None:
+        return None
     path, peer = end
     to_server = frozenset(inode for inode, each in sockets.items() if _peer_path(each, sockets) == path)
-    return _owned(Found(f"Unix socket {path}", peer, to_server), until)
+    return Found(f"Unix socket {path}", peer, to_server)
 
 
 def _unix_end(backend: int, sockets: Mapping[int, Unix], port: int | None) -> tuple[str, int] | None:

@@ -12,7 +12,8 @@ from typing import Any
 
 from connaudit.attribution import Confidence
 from connaudit.attribution.django import Ident
-from connaudit.attribution.evidence import Frame, Process, Stack, Thread
+from connaudit.attribution.evidence import Frame, Stack, Thread
+from connaudit.snapshot import Process
 
 PATIENCE = 5.0  # seconds
 PROGRAM = "py-spy"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from connaudit import __version__
-from connaudit.audit import audit
+from connaudit.audit import Plan, audit
 from connaudit.cli import output
 from connaudit.cli.flags import click_option, given, targets_argument
 from connaudit.cli.planning import Fleet, Invocation, Setup, muster, own_settings, set_up
@@ -131,14 +131,27 @@ def live(setup: Setup, fleet: Fleet, began: float) -> Audited:
     told: dict[int, Sample] = {}
     with progress(len(fleet.targets), wanted=not settings["quiet"]) as line:
 
-        def hear(index: int, taken: Taken) -> None:
-            told[index] = sample(fleet.targets[index], taken, settings["sql"])
+        def hear(index: int, taken: Taken) -> Taken:
+            target = fleet.targets[index]
+            whole = with_processes(taken, fleet.plans[target.name], settings)
+            told[index] = sample(target, whole, settings["sql"])
             if line:
                 line(len(told))
+            return whole
 
         found = audit(fleet.targets, lambda target: fleet.plans[target.name], budget, hear, besides(settings))
     outcomes = tuple(outcome for each in found for outcome in each)
     return Audited(fleet, outcomes, [told[index] for index in range(len(fleet.targets))])
+
+
+def with_processes(taken: Taken, plan: Plan, settings: Values) -> Taken:
+    """Return what a target told with its clients' processes, if they are asked for; that may take two seconds."""
+    wanted = settings["process"] or any(ask.options.processes for ask in plan.asks)
+    if not wanted or not isinstance(taken, Snapshot):
+        return taken
+    from connaudit.attribution import process
+
+    return process.with_processes(taken)
 
 
 def sample(target: Target, taken: Taken, sql: Sql) -> Sample:

@@ -58,7 +58,7 @@ class Diagnostic:
 
     def facts(self, options: Options) -> frozenset[Fact]:
         """Return what to read from the server: no statement texts for somebody who wants to see none."""
-        facts = self.needs | self.wants
+        facts = self.needs | self.wants | options.facts
         return facts - {Fact.QUERIES} if options.sql is Sql.NONE else facts
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from connaudit import options as opt
 from connaudit.dataclass import dataclass
+from connaudit.diagnostics import attributed
 from connaudit.diagnostics.forest import Branch, Head, Tree, forest
 from connaudit.diagnostics.judging import Judgement, Limits, composed, judge, limits
 from connaudit.diagnostics.remedies import cancel, ending_prepared, lasting, releasing
@@ -202,6 +203,7 @@ COLUMNS = (
     Column("relation", "ON", show=Show.ROOMY),
     Column("user", "USER"),
     Column("app", "APP", show=Show.ROOMY),
+    *attributed.COLUMNS,
     Column("sql", "QUERY", Unit.SQL),
     Column("database", "DB", show=Show.WIDE),
     Column("client", "CLIENT", show=Show.WIDE),
@@ -232,7 +234,7 @@ def _table(scene: Scene, options: Options) -> Table:
         for values in (*_top_values(tree, scene, listed), *(_branch_values(b, tree, scene) for b in tree.branches)):
             values["roots"] = roots.get(values["pid"])
             rows.append(_row(values, scene, options))
-    return Table("waits", COLUMNS, tuple(rows), len(rows), order="longest queue first")
+    return attributed.shown(Table("waits", COLUMNS, tuple(rows), len(rows), order="longest queue first"))
 
 
 def _top_values(tree: Tree, scene: Scene, listed: set[int]) -> Iterable[dict[str, Any]]:
@@ -282,6 +284,7 @@ def _row(values: dict[str, Any], scene: Scene, options: Options) -> tuple[Value,
         "app": s.application,
         "database": s.database,
         "client": s.client,
+        **attributed.values(s, options, scene.snapshot.server.engine),
         "client_port": s.client_port,
         "transaction_seconds": s.transaction.age if s.transaction else None,
         "backend": s.backend,

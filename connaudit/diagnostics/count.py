@@ -12,6 +12,7 @@ from typing import Any
 
 from connaudit import options as opt
 from connaudit.dataclass import dataclass
+from connaudit.diagnostics import attributed
 from connaudit.diagnostics.judging import Judgement, Limits, composed, judge, limits
 from connaudit.diagnostics.source import source
 from connaudit.report import Column, Finding, Metric, Report, Show, Status, Table, Unit, Value
@@ -31,17 +32,27 @@ METRICS = (USED, FREE, ROLE_USED, DB_USED, COUNT)
 CODES = ("CA101", "CA103", "CA104", "CA105")
 WARNING = ("80pct",)
 CRITICAL = ("90pct", "free=3:")
-GROUPS = {"state": "STATE", "app": "APP", "user": "USER", "db": "DB", "client": "CLIENT"}
+CODE = ("application", "framework", "route", "controller", "action", "job")  # tags to group by
+GROUPS = {
+    "state": "STATE",
+    "app": "APP",
+    "user": "USER",
+    "db": "DB",
+    "client": "CLIENT",
+    "process": "PROCESS",
+    **{f"tag_{name}": name.upper() for name in CODE},
+}
+SPOKEN = {key.replace("tag_", "tag:"): key for key in GROUPS}
 IDLE_STATES = (State.IDLE_IN_TRANSACTION, State.ABORTED)
 
 
 def parse_groups(text: str) -> tuple[str, ...]:
-    """Read `app,user`; ValueError names what there is to group by."""
+    """Read `app,tag:route` as keys of `GROUPS`; ValueError names what there is to group by."""
     names = tuple(name.strip() for name in text.split(",") if name.strip())
-    unknown = [name for name in names if name not in GROUPS]
+    unknown = [name for name in names if name not in SPOKEN]
     if unknown or not names:
-        raise ValueError(f"cannot group by {unknown[0] if unknown else 'nothing'!r}; there are {', '.join(GROUPS)}")
-    return names
+        raise ValueError(f"cannot group by {unknown[0] if unknown else 'nothing'!r}; there are {', '.join(SPOKEN)}")
+    return tuple(SPOKEN[name] for name in names)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +64,19 @@ class Options(opt.Options):
         default=("app", "user"),
         read=parse_groups,
         metavar="LIST",
-        help="group sessions by these: state, app, user, db, client [default: app,user]",
+        help="group sessions by these: state, app, user, db, client, process, tag:route, tag:application, "
+        "tag:controller, tag:action, tag:job, tag:framework [default: app,user]",
     )
+
+    @property
+    def facts(self) -> frozenset[Fact]:
+        """Return the statements, if tags in them are asked for."""
+        return frozenset({Fact.QUERIES} if any(key.startswith("tag_") for key in self.by) else ())
+
+    @property
+    def processes(self) -> bool:
+        """Return whether sessions are grouped by their processes."""
+        return "process" in self.by
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +112,7 @@ def run(snapshot: Snapshot, options: Options) -> Report:
         summary=_summary(snapshot, used, tightest, len(matching)),
         brief=_brief(snapshot, used, matching),
         overviews=(_by_state(snapshot, matching, options), *_limits_table(snapshot.capacity)),
-        table=_groups(matching, options.by),
+        table=_groups(matching, options, snapshot.server.engine),
         metrics=tuple(_metrics(snapshot, judgements, matching)),
         findings=tuple(findings),
         notes=snapshot.notes,
@@ -191,6 +213,7 @@ def _details(snapshot: Snapshot, used: int | None, tightest: Usage | None) -> It
         yield f"free: {capacity.free(used)} for ordinary roles{middle}, {capacity.free_superuser(used)} for superusers"
     if tightest and tightest.name != "server":
         yield f"the tightest limit is that of {tightest.name}: {tightest.used} of {tightest.usable}"
+    yield from attributed.orphans(snapshot.clients)
     apart = list(_beside(snapshot))
     if apart:
         yield "not connections: " + ", ".join(apart)
@@ -321,11 +344,12 @@ COLUMNS = (  # of which --by chooses the first
 )
 
 
-def _groups(sessions: Sequence[Session], by: tuple[str, ...]) -> Table:
+def _groups(sessions: Sequence[Session], options: Options, engine: str) -> Table:
     """Count sessions by the chosen keys, most first."""
+    by = options.by
     groups: dict[tuple[str, ...], list[Session]] = {}
     for session in sessions:
-        groups.setdefault(tuple(_group_value(session, key) for key in by), []).append(session)
+        groups.setdefault(tuple(_group_value(session, key, options, engine) for key in by), []).append(session)
     ordered = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
     rows = tuple((*names, *_tally(members)) for names, members in ordered)
     others = any(row[-2] for row in rows)
@@ -340,17 +364,28 @@ def _groups(sessions: Sequence[Session], by: tuple[str, ...]) -> Table:
     return Table("groups", shown, rows, len(rows), order="most first")
 
 
-def _group_value(session: Session, key: str) -> str:
+def _group_value(session: Session, key: str, options: Options, engine: str) -> str:
+    if key.startswith("tag_"):
+        return _tag(session, key.removeprefix("tag_"), options, engine)
     value = {
         "state": _state_word(session),
         "app": session.application,
         "user": session.user,
         "db": session.database,
         "client": session.client,
+        "process": attributed.process(session),
     }[key]
-    if value is None and key in ("app", "client"):
+    if value is None and key in ("app", "client", "process"):
         return "(unknown)"
     return value or "(none)"
+
+
+def _tag(session: Session, name: str, options: Options, engine: str) -> str:
+    """Return a tag of the statement; one that is hidden may have it."""
+    if session.query is None or options.sql is opt.Sql.NONE:
+        return "(unknown)"
+    found = attributed.tags_of(session, options, engine)
+    return (getattr(found, name) if found else None) or "(none)"
 
 
 def _tally(members: Sequence[Session]) -> tuple[int | None, ...]:

@@ -11,16 +11,17 @@ from typing import Any
 from connaudit import options as opt
 from connaudit.attribution import Confidence
 from connaudit.attribution.django import Ident, ident, shape
-from connaudit.attribution.evidence import Client, Evidence, Frame, Process, Stack, Thread
+from connaudit.attribution.evidence import Client, Evidence, Frame, Stack, Thread
 from connaudit.attribution.tags import Tags, described, tags
 from connaudit.dataclass import dataclass
+from connaudit.diagnostics.attributed import too_many
 from connaudit.diagnostics.idle_tx import holds
 from connaudit.diagnostics.remedies import guard, lasting, releasing
 from connaudit.diagnostics.sessions import shown_sql
 from connaudit.diagnostics.source import source
 from connaudit.diagnostics.waits import PREPARED, waits
 from connaudit.report import Column, Report, Show, Status, Table, Unit
-from connaudit.snapshot import Fact, Session, Snapshot, State
+from connaudit.snapshot import Fact, Process, Session, Snapshot, State
 from connaudit.thresholds import Metric as Judged
 from connaudit.units import format_duration, plural
 
@@ -201,10 +202,7 @@ def _about_client(client: Client) -> Iterator[str]:
         if process.is_proxy:
             yield f"process {process.pid} is {process.name}: the client is behind it, and has to be looked for there"
         elif process.holds_too_many:
-            yield (
-                f"process {process.pid} holds {process.connections} connections to this server and has "
-                f"{plural(process.threads or 0, 'thread')}: without a pool, some belong to threads that have ended"
-            )
+            yield too_many(process)
 
 
 def _code(scene: Scene) -> tuple[str, str] | None:

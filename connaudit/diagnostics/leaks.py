@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from connaudit import options as opt
 from connaudit.dataclass import dataclass
-from connaudit.diagnostics import growing
+from connaudit.diagnostics import attributed, growing
 from connaudit.diagnostics.apart import Apart, apart
 from connaudit.diagnostics.growing import EXHAUSTION, GROWTH, Outlook, outlook
 from connaudit.diagnostics.judging import Judgement, judge, limits
@@ -316,6 +316,7 @@ def _details(scene: Scene, *, left_out: int) -> Iterable[str]:
         yield "apart, idle by design: " + ", ".join(plural(count, kind) for kind, count in sorted(beside.items()))
     if left_out:
         yield f"the server was restarted within the series: {plural(left_out, 'look')} before that left out"
+    yield from attributed.orphans(s for group in scene.judged for s in group.present)
     yield from growing.sentences(scene.outlook, scene.last.capacity.usable)
 
 
@@ -457,8 +458,9 @@ def _oldest(group: Group) -> float | None:
 
 
 def _processes(group: Group) -> str | None:
-    """Return the client's process, or how many there are; None where drivers do not tell."""
-    known = sorted({life.process for life in group.lives if life.process})
+    """Return the client's process, or how many there are; None where they were not looked for and no driver tells."""
+    seen = {name for session in group.present if (name := attributed.process(session))}
+    known = sorted(seen or {life.process for life in group.lives if life.process})
     return known[0] if len(known) == 1 else f"{len(known)} processes" if known else None
 
 

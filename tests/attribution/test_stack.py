@@ -10,9 +10,10 @@ import pytest
 
 from connaudit.attribution import Confidence, stack
 from connaudit.attribution.django import Ident, Named, ident
-from connaudit.attribution.evidence import Frame, Process, Thread
+from connaudit.attribution.evidence import Frame, Thread
 from connaudit.attribution.process import client_of
 from connaudit.attribution.stack import NoStack, dump, picked, stack_of
+from connaudit.snapshot import Process
 from tests.attribution.conftest import Hold, seen, session_of
 from tests.servers import Running
 

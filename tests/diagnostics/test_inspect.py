@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 
 from connaudit.attribution import Confidence
-from connaudit.attribution.evidence import Client, Evidence, Frame, Process, Stack, Thread
+from connaudit.attribution.evidence import Client, Evidence, Frame, Stack, Thread
 from connaudit.diagnostics import inspect
 from connaudit.diagnostics.inspect import Options
 from connaudit.options import Sql
 from connaudit.report import Report, Status
-from connaudit.snapshot import Guard, Session, State, Transaction, Wait
+from connaudit.snapshot import Guard, Process, Session, State, Transaction, Wait
 from tests.builders import MARIADB, blocked, session, snapshot
 
 IN_TX = State.IDLE_IN_TRANSACTION
