@@ -30,8 +30,9 @@ def an_idle_session(play: Play) -> Expected:
 def a_reader_idle_in_transaction(play: Play) -> Expected:
     client = play.session("begin", READ)
     held = not play.on_postgres  # READ COMMITTED lets go of its snapshot, REPEATABLE READ keeps its read view
+    back = "purge" if held else "nothing"
     return [
-        idle_tx(client, aborted=False, holds_xid=False, holds_snapshot=held, blocks=0),
+        idle_tx(client, aborted=False, holds_xid=False, holds_snapshot=held, holds_back=back, blocks=0),
         not_long(client),
         Told("idle-tx", {"count": 1, "idle_in_transaction": 1, "aborted": 0}),
         Told("count", {"by_state": states(idle_in_transaction=1)}),
@@ -44,7 +45,8 @@ def a_reader_that_keeps_its_snapshot(play: Play) -> Expected:
     client = play.session(f"set session {'characteristics as ' if play.on_postgres else ''}{level}")
     client.do("begin")
     client.do(READ)
-    return [idle_tx(client, holds_snapshot=True, holds_xid=False)]
+    back = containing("vacuum") if play.on_postgres else "purge"
+    return [idle_tx(client, holds_snapshot=True, holds_xid=False, holds_back=back)]
 
 
 @scene()

@@ -269,9 +269,9 @@ def plan(product: str, version: tuple[int, ...], facts: frozenset[Fact]) -> Iter
     if Fact.LOCKS in facts and not _has_data_locks(product, version):
         yield ROW_LOCKS
     yield from _from_performance_schema(product, version, facts)
-    yield ACCOUNT_LIMITS
     if Fact.AUDITOR in facts:
         yield GRANTS
+    yield ACCOUNT_LIMITS  # mostly refused: after it nothing is left that would cost a round trip
 
 
 def _from_performance_schema(product: str, version: tuple[int, ...], facts: frozenset[Fact]) -> Iterator[Statement]:
