@@ -3,7 +3,7 @@
 import pytest
 
 from connaudit.diagnostics import NAMES, diagnostic
-from connaudit.diagnostics.count import GROUPS
+from connaudit.diagnostics.count import SPOKEN
 from tests.cli import connaudit
 from tests.servers import Running
 
@@ -19,7 +19,7 @@ def test_every_column_that_is_listed_can_be_chosen(server: Running) -> None:
     env = {"DATABASE_URL": server.url()}
     for name in NAMES:
         columns = [line for line in connaudit(name, "--fields", "help").out.splitlines() if line]
-        more = ["--by", ",".join(GROUPS)] if name == "count" else []
+        more = ["--by", ",".join(SPOKEN)] if name == "count" else []
         result = connaudit(name, "--fields", ",".join(columns), "--json", *more, env=env)
         assert (result.status, result.err) == (0, ""), (name, result)
 

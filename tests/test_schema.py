@@ -10,6 +10,7 @@ import pytest
 
 from connaudit.cli.schema import names, schema
 from connaudit.diagnostics import NAMES
+from connaudit.diagnostics.count import SPOKEN
 from tests.cli import Result, connaudit
 from tests.servers import Running
 
@@ -99,7 +100,7 @@ def test_the_json_of_a_sick_server_follows_its_schema(command: str, server: Runn
 def options(command: str) -> list[str]:
     """Return what makes a command list and judge what has just begun."""
     return {
-        "count": ["-w", "1", "--by", "state,app,user,db,client"],
+        "count": ["-w", "1", "--by", ",".join(SPOKEN)],
         "idle-tx": ["--min-age", "0s", "-w", "count=0"],
         "long-queries": ["--min-age", "0s", "-w", "count=0", "--include-system"],
         "blocking": ["-w", "count=0"],
