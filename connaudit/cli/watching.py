@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from connaudit.audit import facts_of, judged
-from connaudit.cli.auditing import besides, sample, utc
+from connaudit.cli.auditing import besides, sample, utc, with_processes
 from connaudit.cli.planning import Fleet, Setup
 from connaudit.cli.screen import Keys
 from connaudit.dataclass import dataclass
@@ -131,6 +131,7 @@ class Watch:
     def _look(self, index: int, taken: Taken) -> Look:
         """Judge one sample."""
         target, plan, begun = self.fleet.targets[index], self._plans[index], self._begun.pop(index)
+        taken = with_processes(taken, plan, self.setup.settings)
         series: tuple[Taken, ...] = (taken,)
         if self._by_series and isinstance(taken, Snapshot):
             series = self._series[index].add(taken)
