@@ -129,3 +129,18 @@ def test_limits_of_accounts_are_told_to_who_may_read_them(mysql_any: Running, vi
     assert monitors.capacity.limits == ()
     seen = snapshot(target(mysql_any, mysql_any.superuser), ALL)
     assert seen.capacity.limits == (Limit("role", "viewer", 5, 0),)
+
+
+def test_of_a_name_with_several_accounts_nobody_says_how_much_of_a_limit_is_used(
+    mysql_any: Running, viewer: Role
+) -> None:
+    mysql_any.ask("create user viewer@'10.9.9.9' identified by 'x' with max_user_connections 1")
+    try:
+        with (
+            mysql_any.session(viewer, database="", password=viewer.password.encode()),
+            mysql_any.session(viewer, database="", password=viewer.password.encode()),
+        ):
+            taken = snapshot(target(mysql_any, mysql_any.superuser), ALL)
+    finally:
+        mysql_any.ask("drop user viewer@'10.9.9.9'")
+    assert taken.capacity.limits == (Limit("role", "viewer", 1, None),)

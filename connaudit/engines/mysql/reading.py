@@ -337,19 +337,25 @@ def _capacity(reading: Read, found: tuple[Session, ...], complete: bool) -> Capa
 
 
 def _limits(reading: Read, found: tuple[Session, ...], complete: bool) -> Iterator[Limit]:
-    """Yield the limits of accounts, as far as they may be read; use is counted by user name."""
+    """Yield the limits of accounts, as far as they may be read.
+
+    Use is counted by user name: of a name with several accounts nobody can tell which of them is used how much.
+    """
     used: dict[str, int] = {}
     for s in found:
         if s.user and s.kind in (Kind.CLIENT, Kind.REPLICATION):
             used[s.user] = used.get(s.user, 0) + 1
-    limits = {text(row["user"]) or "": whole(row["most"]) or 0 for row in reading.answers.of("account_limits")}
+    rows = {text(row["user"]) or "": row for row in reading.answers.of("account_limits")}
+    limits = {user: whole(row["most"]) or 0 for user, row in rows.items()}
+    shared = {user for user, row in rows.items() if (whole(row["accounts"]) or 1) > 1}
     own = (text(reading.head["account"]) or "").rpartition("@")[0]
     limits[own] = whole(reading.head["own_limit"]) or limits.get(own, 0)
     for_all = int(reading.variable("max_user_connections") or 0)
     for user in sorted({*limits, *(used if for_all else ())}):
         most = limits.get(user) or for_all
+        counted = (complete or user == own) and user not in shared
         if most:
-            yield Limit("role", user, most, used.get(user, 0) if complete or user == own else None)
+            yield Limit("role", user, most, used.get(user, 0) if counted else None)
 
 
 def _guards(reading: Read) -> Iterator[Guard]:

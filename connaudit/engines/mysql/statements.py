@@ -231,10 +231,11 @@ from information_schema.metadata_lock_info""",
 XA_MYSQL = Statement("xa", "xa recover")
 XA_MARIADB = Statement("xa", "xa recover format = 'SQL'")
 
+# A limit is of one account, a name with a host, while the list of sessions does not tell which account each is of.
 ACCOUNT_LIMITS = Statement(
     "account_limits",
-    """select /*+ max_execution_time(%(ms)s) */ user, host, max_user_connections as most
-from mysql.user where max_user_connections > 0""",
+    """select /*+ max_execution_time(%(ms)s) */ user, max(max_user_connections) as most, count(*) as accounts
+from mysql.user group by user having max(max_user_connections) > 0 or count(*) > 1""",
     grant="performance_schema",  # who may not read that may not read this
 )
 
