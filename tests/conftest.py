@@ -2,14 +2,16 @@
 
 `postgres`, `mariadb` and `mysql` (MariaDB where there is no MySQL) are one shared server each. A test that asks for
 `postgres_any`, `mysql_any`, `server` or `pooler` runs once on each chosen server of that family (`--servers`), and one
-that asks for `unsupported` on each that is older than what connaudit promises to audit.
+that asks for `unsupported` on each that is older than what connaudit promises to audit. `newest` is `server` for tests
+that say nothing new on each older version: the newest release of each kind, where it was chosen.
 Whatever asks for a server carries the marker `servers`.
 """
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis.configuration import set_hypothesis_home_dir
@@ -23,6 +25,7 @@ FAMILIES = {
     "mysql_any": ("mysql", "mariadb"),
     "server": ("postgres", "mysql", "mariadb"),
     "pooler": ("pgbouncer",),
+    "newest": ("postgres", "mysql", "mariadb"),
     "unsupported": ("postgres", "mysql", "mariadb"),
 }
 ONE = {"postgres": ("postgres",), "mariadb": ("mariadb",), "mysql": ("mysql", "mariadb")}
@@ -56,7 +59,8 @@ def pytest_report_header(config: pytest.Config) -> str:
 def serving(config: pytest.Config, fixture: str) -> list[Description]:
     """Return the chosen servers that a fixture stands for."""
     kinds, supported = (FAMILIES | ONE)[fixture], fixture != "unsupported"
-    return [one for one in config.stash[CHOSEN] if one.kind in kinds and one.supported == supported]
+    found = [one for one in config.stash[CHOSEN] if one.kind in kinds and one.supported == supported]
+    return [one for one in found if one in chosen(None)] if fixture == "newest" else found
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -117,6 +121,7 @@ def _any(request: pytest.FixtureRequest, fleet: Fleet) -> Running:
 postgres_any = pytest.fixture(scope="session", name="postgres_any")(_any)
 mysql_any = pytest.fixture(scope="session", name="mysql_any")(_any)
 server = pytest.fixture(scope="session", name="server")(_any)
+newest = pytest.fixture(scope="session", name="newest")(_any)
 pooler = pytest.fixture(scope="session", name="pooler")(_any)
 unsupported = pytest.fixture(scope="session", name="unsupported")(_any)
 
@@ -168,3 +173,20 @@ def start(fleet: Fleet) -> Iterator[Start]:
             return server
 
         yield start
+
+
+def ending_lines(endings: Iterable[str]) -> list[str]:
+    """Return a table of what was recorded as `fault|server|exit status|kind and stage|seconds`, each once."""
+    rows = [("FAULT", "SERVER", "EXIT", "TOLD AS", "SECONDS"), *(one.split("|") for one in dict.fromkeys(endings))]
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Tell how long each ending of an audit took, as tests/test_endings.py recorded them."""
+    reports = [report for found in terminalreporter.stats.values() for report in found if hasattr(report, "when")]
+    endings = [value for report in reports for name, value in report.user_properties if name == "ending"]
+    if endings:
+        terminalreporter.section("seconds to the end of an audit")
+        for line in ending_lines(endings):
+            terminalreporter.write_line(line)

@@ -96,7 +96,7 @@ class Proxy:
     """Stands in front of a server, on a free port of 127.0.0.1, and may have a fault.
 
     `tls`: what to terminate TLS with, for a PostgreSQL without; the server behind is spoken to in clear.
-    `on_statement` is called with each statement that passed, before anything is heard of it.
+    `on_statement` is called with each statement that the client has sent, before the server gets it.
     `rewrite` may change what the server says, chunk by chunk; lengths must stay.
     """
 
@@ -162,6 +162,10 @@ class Proxy:
             return client
         client.recv(8)
         client.sendall(b"S")
+        if self.fault and self.fault.once is Stage.TLS:
+            client.recv(1, socket.MSG_PEEK)  # the client has begun its handshake
+            self._act(client)
+            raise ConnectionAbortedError
         return tls.wrap_socket(client, server_side=True)
 
     def _act(self, client: socket.socket) -> bool:
@@ -203,9 +207,9 @@ class _Carrier:
         chunk = self.client.recv(65536)
         statements = self.passage.note_sent(chunk)
         self._arm()
-        self.server.sendall(chunk)
         for statement in statements if self.proxy.on_statement else ():
             self.proxy.on_statement(statement)  # type: ignore[misc]
+        self.server.sendall(chunk)
         return bool(chunk)
 
     def _down(self) -> bool:
@@ -256,7 +260,8 @@ _DEAF_RESOLVER = """
 import socket, time
 known = socket.getaddrinfo
 def getaddrinfo(host, *more, **named):
-    if host == {host!r}:
+    numeric = named.get("flags", 0) & socket.AI_NUMERICHOST  # is read, and not asked of anybody
+    if host in ({host!r}, {host!r}.encode()) and not numeric:
         time.sleep({seconds})
         raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
     return known(host, *more, **named)

@@ -105,7 +105,8 @@ def _no_slots(code: int, text: str, stage: str) -> TargetError:
 def _lost(attempt: Attempt) -> TargetError:
     if attempt.over:
         return attempt.timed_out()
-    return QueryFailed(f"the server closed the connection during {attempt.stage}", stage=attempt.stage)
+    kind = QueryFailed if attempt.stage == "query" else Refused
+    return kind(f"the server closed the connection during {attempt.stage}", stage=attempt.stage)
 
 
 def of_package() -> TargetError:
