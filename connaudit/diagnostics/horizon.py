@@ -6,14 +6,19 @@ what is old there holds back its primary, if it sends feedback, or else the repl
 """
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from connaudit.dataclass import dataclass
 from connaudit.diagnostics.remedies import releasing_holder
 from connaudit.options import Options
+from connaudit.report import Column, Unit
 from connaudit.snapshot import Holder, HolderKind, PreparedTransaction, Server, Session, Snapshot, Transaction
 from connaudit.units import format_count, format_duration
 
 WORTH = 100_000  # transactions that are worth a sentence: a busy server makes so many in minutes
+
+
+WORDS = {HolderKind.SLOT: "replication slot", HolderKind.STANDBY: "standby"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +26,7 @@ class _Cost:
     """Somebody who holds back vacuum."""
 
     by: int  # transactions
+    who: str
     sentence: str
     catalogs_only: bool = False
     is_unused: bool = False  # a slot that nobody reads
@@ -41,9 +47,28 @@ def holds_back(held: Transaction | None, server: Server) -> str | None:
     return "nothing" if held.snapshot is False else None
 
 
-def vacuum_held_back(snapshot: Snapshot) -> int | None:
-    """Return by how many transactions vacuum of tables is held back at most; None where nothing holds it back."""
-    return max((cost.by for cost in _costs(snapshot, None) if not cost.catalogs_only), default=None)
+SUMMARY = (
+    Column("vacuum_held_back", "VACUUM HELD BACK", Unit.COUNT),
+    Column("vacuum_held_back_by", "BY"),
+    Column("catalogs_held_back", "CATALOGS HELD BACK", Unit.COUNT),
+    Column("catalogs_held_back_by", "BY"),
+    Column("purge_behind", "PURGE BEHIND", Unit.COUNT),
+)
+
+
+def summary(snapshot: Snapshot) -> dict[str, Any]:
+    """Return how many transactions vacuum and purge are held back at most, and by whom; None: by nobody, or not told.
+
+    That of system catalogs is never less than that of tables.
+    """
+    tables, catalogs = _furthest(list(_costs(snapshot, None)))
+    return {
+        "vacuum_held_back": tables.by if tables else None,
+        "vacuum_held_back_by": tables.who if tables else None,
+        "catalogs_held_back": catalogs.by if catalogs else None,
+        "catalogs_held_back_by": catalogs.who if catalogs else None,
+        "purge_behind": snapshot.undo_backlog,
+    }
 
 
 def sentences(snapshot: Snapshot, options: Options) -> Iterator[str]:
@@ -59,11 +84,16 @@ def sentences(snapshot: Snapshot, options: Options) -> Iterator[str]:
 
 def _of_vacuum(costs: list[_Cost]) -> Iterator[str]:
     """Yield the oldest for tables, the oldest for catalogs if that is older still, and all slots that nobody uses."""
-    tables = max((cost for cost in costs if not cost.catalogs_only), key=lambda cost: cost.by, default=None)
-    furthest = max(costs, key=lambda cost: cost.by, default=None)
-    named = [cost for cost in (tables, furthest) if cost]
+    named = [cost for cost in _furthest(costs) if cost]
     named += sorted((cost for cost in costs if cost.is_unused), key=lambda cost: -cost.by)
     yield from dict.fromkeys(cost.sentence for cost in named)
+
+
+def _furthest(costs: list[_Cost]) -> tuple[_Cost | None, _Cost | None]:
+    """Return who holds back vacuum of tables furthest, and who that of catalogs."""
+    tables = max((cost for cost in costs if not cost.catalogs_only), key=lambda cost: cost.by, default=None)
+    catalogs = max((cost for cost in costs if cost.catalogs_only), key=lambda cost: cost.by, default=tables)
+    return tables, tables if tables and catalogs and tables.by >= catalogs.by else catalogs
 
 
 def _costs(snapshot: Snapshot, options: Options | None) -> Iterator[_Cost]:
@@ -73,15 +103,16 @@ def _costs(snapshot: Snapshot, options: Options | None) -> Iterator[_Cost]:
         for session in snapshot.clients:
             age = session.transaction.horizon_age if session.transaction else None
             if age is not None and (options is None or options.looks_at(session)):
-                yield _Cost(age, _sentence(_session(session), server, session.database, age))
+                yield _Cost(age, f"session {session.id}", _sentence(_session(session), server, session.database, age))
     for prepared in snapshot.prepared:
         stand_in = Session(0, user=prepared.user, database=prepared.database)
         if prepared.horizon_age is not None and (options is None or options.looks_at(stand_in)):
             sentence = _sentence(_prepared(prepared), server, prepared.database, prepared.horizon_age)
-            yield _Cost(prepared.horizon_age, sentence)
+            yield _Cost(prepared.horizon_age, f"prepared transaction {prepared.id}", sentence)
     for holder in snapshot.holders:
         is_unused = holder.kind is HolderKind.SLOT and holder.pid is None
-        yield _Cost(holder.horizon_age, _of_holder(holder, server), holder.catalogs_only, is_unused)
+        who = f"{WORDS[holder.kind]} {holder.name}"
+        yield _Cost(holder.horizon_age, who, _of_holder(holder, server), holder.catalogs_only, is_unused)
 
 
 def _feeds_back(server: Server) -> bool:

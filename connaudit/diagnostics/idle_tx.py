@@ -10,8 +10,8 @@ from typing import Any
 
 from connaudit import options as opt
 from connaudit.dataclass import dataclass
-from connaudit.diagnostics import attributed
-from connaudit.diagnostics.horizon import holds_back, sentences, vacuum_held_back
+from connaudit.diagnostics import attributed, horizon
+from connaudit.diagnostics.horizon import holds_back, sentences
 from connaudit.diagnostics.judging import Judgement, Limits, composed, judge, limits
 from connaudit.diagnostics.sessions import oldest_first, shown_sql
 from connaudit.diagnostics.source import source
@@ -224,8 +224,7 @@ def _summary(
         "oldest_transaction_seconds": max(open_ages, default=None),
         "blocked": None if behind is None else len(behind),
         "hidden_in_transaction": sum(s.state is None and bool(s.in_transaction) for s in snapshot.clients),
-        "vacuum_held_back": vacuum_held_back(snapshot),
-        "purge_behind": snapshot.undo_backlog,
+        **horizon.summary(snapshot),
     }
 
 
@@ -238,8 +237,7 @@ SUMMARY = (
     Column("oldest_transaction_seconds", "OLDEST TX", Unit.SECONDS),
     Column("blocked", "BLOCKED", Unit.COUNT),
     Column("hidden_in_transaction", "HIDDEN", Unit.COUNT),
-    Column("vacuum_held_back", "VACUUM HELD BACK", Unit.COUNT),
-    Column("purge_behind", "PURGE BEHIND", Unit.COUNT),
+    *horizon.SUMMARY,
 )
 COLUMNS = (
     Column("pid", "PID", Unit.ID, Show.ALWAYS),

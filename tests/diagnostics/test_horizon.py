@@ -147,10 +147,19 @@ def test_a_long_query_says_it_too() -> None:
     )
 
 
-def test_the_sum_counts_tables_and_not_catalogs() -> None:
-    taken = snapshot(idle(5), prepared=(PreparedTransaction("x", "", horizon_age=7),), holders=(SLOT,))
-    assert idle_tx.run(taken, idle_tx.Options()).summary["vacuum_held_back"] == 7
-    assert idle_tx.run(snapshot(), idle_tx.Options()).summary["vacuum_held_back"] is None
+def summary(*sessions: Session, **more: Any) -> tuple[Any, ...]:
+    told = idle_tx.run(snapshot(*sessions, **more), NO_OPTIONS).summary
+    return tuple(value for key, value in told.items() if "held_back" in key)
+
+
+def test_the_summary_tells_tables_from_catalogs_which_everybody_holds_back() -> None:
+    left = (PreparedTransaction("x", "", horizon_age=7),)
+    by_left = (7, "prepared transaction x")
+    assert summary() == (None,) * 4
+    assert summary(idle(5), prepared=left) == by_left * 2
+    assert summary(idle(5), prepared=left, holders=(replace(SLOT, horizon_age=6),)) == by_left * 2
+    assert summary(idle(5), prepared=left, holders=(SLOT,)) == (*by_left, FAR, "replication slot feed")
+    assert summary(holders=(SLOT,)) == (None, None, FAR, "replication slot feed")
 
 
 def told(server: Running, command: str = "idle-tx") -> list[str]:
