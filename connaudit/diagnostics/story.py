@@ -183,7 +183,8 @@ def _effect(queue: Queue) -> str:
         return text
     app, hit = apps.most_common(1)[0]
     whole = sum(s.program == app for s in queue.snapshot.clients)
-    return f"{text}: {hit} of the {plural(whole, 'session')} of {app}" if whole >= hit else text
+    share = "all" if hit == whole else f"{hit} of the"
+    return f"{text}: {share} {plural(whole, 'session')} of {app}" if whole >= hit else text
 
 
 def _crowd(queue: Queue) -> str | None:

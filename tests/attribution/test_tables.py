@@ -1,5 +1,6 @@
 """Processes and tags in tables, through the front door: real processes that hold sessions of real servers."""
 
+import json
 from pathlib import Path
 
 from connaudit.attribution.process import with_processes
@@ -50,6 +51,15 @@ def test_processes_are_not_looked_for_unless_somebody_asks(postgres: Running, ho
     told = [{row["process"] for row in result.json["targets"][0]["rows"]} for result in asked]
     assert told[0] == {None}
     assert any("holder.py atomic" in str(name) for name in told[1])
+
+
+def test_a_watch_looks_for_processes_at_each_look(postgres: Running, hold: Hold) -> None:
+    holder = hold(postgres, "many")
+    words = ("--by", "process", "--count", "2", "--interval", "1s")
+    looks = connaudit("watch", "count", "env:AUDITED", *words, env={"AUDITED": postgres.url()}).out.splitlines()
+    told = [{row["process"] for row in json.loads(look)["rows"]} for look in looks]
+    assert len(told) == 2
+    assert all(any(name.endswith(f"(pid {holder.pid})") for name in names) for names in told)
 
 
 def test_what_was_found_is_kept_in_a_saved_sample(postgres: Running, hold: Hold, tmp_path: Path) -> None:

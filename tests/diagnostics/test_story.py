@@ -48,7 +48,7 @@ def test_five_alarms_of_one_idle_transaction_are_one_story() -> None:
     assert found.sessions == (CULPRIT, *range(200, 280))
     assert found.message == (
         "48211 (shop_web, report) idle in transaction for 2h14m, which holds writes, RowExclusiveLock; "
-        "80 sessions wait behind it, the longest for 6m00s: 80 of the 80 sessions of shop-web; "
+        "80 sessions wait behind it, the longest for 6m00s: all 80 sessions of shop-web; "
         "that is 81 of the 81 connections in use (97 usable)"
     )
     assert found.value == "48211 (shop_web, report) idle in transaction for 2h14m holds up 80 sessions"
@@ -59,6 +59,11 @@ def test_what_follows_from_the_culprit_says_so_and_the_one_that_names_it_does_no
     found = findings(told(crowd(culprit())))
     because = {code: each.because for code, each in found.items()}
     assert because == {"CA101": "CA401", "CA201": "CA401", "CA301": "CA401", "CA401": None, "CA506": "CA401"}
+
+
+def test_of_a_pool_that_is_hit_in_part_the_story_says_how_much() -> None:
+    free = [session(id=500 + n, application="shop-web") for n in range(3)]
+    assert ": 80 of the 83 sessions of shop-web;" in story(crowd(culprit(), *free)).message  # type: ignore[union-attr]
 
 
 def test_a_story_changes_no_verdict() -> None:
