@@ -80,8 +80,28 @@ def test_performance_schema_alone_shows_all_sessions_where_it_is_on(mysql_any: R
     assert found.query == "select 17, 'x'"
     assert not gaps(taken, Fact.SESSIONS)
     assert not gaps(taken, Fact.TRANSACTIONS)
-    (gap,) = gaps(taken, Fact.TRANSACTIONS, partial=True)
-    assert gap.cure == "GRANT PROCESS ON *.* TO 'viewer'@'%'"
+    rows, prepared = gaps(taken, Fact.TRANSACTIONS, partial=True)
+    assert rows.cure == "GRANT PROCESS ON *.* TO 'viewer'@'%'"
+    assert prepared.cure == "GRANT XA_RECOVER_ADMIN ON *.* TO 'viewer'@'%'"
+
+
+def test_prepared_transactions_are_told_to_who_may_not_ask_innodb(mysql_any: Running, viewer: Role) -> None:
+    mysql_any.ask(f"grant select on performance_schema.* to {viewer.name}@'%'")
+    if mysql_any.kind == "mysql":
+        mysql_any.ask(f"grant xa_recover_admin on *.* to {viewer.name}@'%'")
+    mysql_any.ask("create table shop.x (id int primary key) engine = innodb")
+    holder = mysql_any.connect(mysql_any.app)
+    for statement in ("xa start 'left'", "insert into x values (1)", "xa end 'left'", "xa prepare 'left'"):
+        holder.do(statement)
+    holder.close()
+    try:
+        until(lambda: snapshot(target(mysql_any, viewer)).prepared, every=0.3)
+        (prepared,) = snapshot(target(mysql_any, viewer)).prepared
+    finally:
+        mysql_any.ask("xa rollback 'left'")
+        mysql_any.ask("drop table shop.x")
+    assert prepared.ending.startswith("XA ROLLBACK 'left'")
+    assert prepared.age is None
 
 
 def test_a_server_without_performance_schema_says_so_rather_than_nothing(mysql_any: Running, start: object) -> None:

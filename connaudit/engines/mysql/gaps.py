@@ -138,7 +138,8 @@ def _of_transactions(view: View, blind: bool) -> Iterator[Gap]:
     xa = view.answers.refused.get("xa")
     if xa:
         cure = f"GRANT XA_RECOVER_ADMIN ON *.* TO {view.account}" if xa.denied else None
-        yield Gap(Fact.TRANSACTIONS, "the identifiers of prepared transactions may not be read", cure, partial=True)
+        what = "prepared transactions" if refusal else "the identifiers of prepared transactions"
+        yield Gap(Fact.TRANSACTIONS, f"{what} may not be read", cure, partial=True)
 
 
 def _of_queries(view: View) -> Iterator[Gap]:

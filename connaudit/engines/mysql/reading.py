@@ -136,9 +136,11 @@ def identity(told: str) -> tuple[str, tuple[int, ...]]:
 def _more(reading: Read, found: tuple[Session, ...]) -> Iterator[sql.Statement]:
     """Yield what is worth another round trip, after what was told so far."""
     answers, facts = reading.answers, reading.facts
-    if "innodb_trx" in answers.refused and answers.told("capabilities"):
+    by_threads = "innodb_trx" in answers.refused and answers.told("capabilities")
+    if by_threads:
         yield sql.THREADS
-    if any(row["id"] == b"0" for row in answers.of("innodb_trx")) and Fact.TRANSACTIONS in facts:
+    orphans = any(row["id"] == b"0" for row in answers.of("innodb_trx"))
+    if (orphans or by_threads) and Fact.TRANSACTIONS in facts:
         yield sql.XA_MARIADB if reading.product == sql.MARIADB else sql.XA_MYSQL
     if reading.product == sql.MARIADB and any(
         s.wait and s.wait.lock == "metadata" and s.wait.blocked_by is None for s in found
