@@ -299,6 +299,12 @@ def test_sentences_that_no_server_here_says(text: str, kind: type[TargetError]) 
     assert "FATAL" not in str(error)
 
 
+def test_a_certificate_of_another_name_is_no_matter_of_its_authority() -> None:
+    text = PLACE + 'server certificate for "a" (and 1 other name) does not match host name "db"'
+    error = of_connect(text, "tls", Target("t", "postgresql", (Host("db", 5432),)))
+    assert "connect by a name in the certificate" in (error.hint or "")
+
+
 def test_of_several_hosts_the_decisive_one_counts() -> None:
     lines = ["Connection refused\n\tIs the server running on that host?", "FATAL:  sorry, too many clients already"]
     error = of_connect(

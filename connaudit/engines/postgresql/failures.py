@@ -71,6 +71,11 @@ _RULES = (
     # TLS.
     _Rule(r"server does not support SSL", _of(TlsFailed), "sslmode demands TLS: switch ssl on there, or ask for less"),
     _Rule(r"root certificate file .* does not exist", _of(TlsFailed), "give sslrootcert, or sslrootcert=system"),
+    _Rule(
+        r"certificate .*does not match host name",
+        _of(TlsFailed),
+        "connect by a name in the certificate, or accept any name with sslmode=verify-ca",
+    ),
     _Rule(r"certificate verify failed|server certificate|unable to verify", _of(TlsFailed), "check sslrootcert"),
     _Rule(r"private key|certificate file|sslmode|sslcert|sslkey|sslrootcert", _of(TlsFailed)),
     # Let in or not.
