@@ -149,3 +149,17 @@ def test_a_counter_that_is_switched_off_is_a_gap_and_its_cure_cures(mysql_any: R
 @pytest.mark.parametrize("facts", [frozenset({Fact.SESSIONS, Fact.STATES}), frozenset({Fact.HORIZON})])
 def test_the_history_is_read_only_for_who_asks(mysql: Running, facts: frozenset[Fact]) -> None:
     assert (innodb.snapshot(innodb.target(mysql), facts).undo_backlog is None) is (Fact.HORIZON not in facts)
+
+
+def test_slots_that_may_not_be_read_are_a_gap_and_nothing_else_is_lost(postgres_any: Running) -> None:
+    readers = "execute on function pg_get_replication_slots()"
+    postgres_any.ask(f"revoke {readers} from public")
+    try:
+        with postgres_any.session(None, "begin isolation level repeatable read", "select 1") as client:
+            taken = take(postgres_any, "plain")
+    finally:
+        postgres_any.ask(f"grant {readers} to public")
+    (gap,) = (gap for gap in taken.gaps if gap.fact is Fact.HORIZON)
+    assert gap.why.startswith("replication slots and standbys: permission denied")
+    assert gap.partial
+    assert horizon(taken, client.id) is not None
