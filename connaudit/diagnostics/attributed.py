@@ -58,11 +58,11 @@ def shown(table: Table) -> Table:
     return replace(table, columns=tuple(columns))
 
 
-def orphans(sessions: Iterable[Session]) -> list[str]:
-    """Return a sentence for each process that holds more connections than it has threads, the worst first."""
-    found = {each.pid: each for session in sessions for each in session.processes if each.holds_too_many}
-    worst_first = sorted(found.values(), key=lambda each: (-(each.connections or 0), each.pid))
-    return [too_many(each) for each in worst_first]
+def orphaning(sessions: Iterable[Session]) -> list[Process]:
+    """Return the processes that hold more connections than they have threads, the worst first; none that is a proxy."""
+    held = (each for session in sessions for each in session.processes)
+    found = {each.pid: each for each in held if each.holds_too_many and not each.is_proxy}
+    return sorted(found.values(), key=lambda each: (-(each.connections or 0), each.pid))
 
 
 def too_many(process: Process) -> str:

@@ -111,7 +111,11 @@ def run(snapshot: Snapshot, options: Options) -> Report:
         details=tuple(_details(snapshot, used, tightest)),
         summary=_summary(snapshot, used, tightest, len(matching)),
         brief=_brief(snapshot, used, matching),
-        overviews=(_by_state(snapshot, matching, options), *_limits_table(snapshot.capacity)),
+        overviews=(
+            _by_state(snapshot, matching, options),
+            *_limits_table(snapshot.capacity),
+            *_orphaning(snapshot.clients),
+        ),
         table=_groups(matching, options, snapshot.server.engine),
         metrics=tuple(_metrics(snapshot, judgements, matching)),
         findings=tuple(findings),
@@ -213,7 +217,7 @@ def _details(snapshot: Snapshot, used: int | None, tightest: Usage | None) -> It
         yield f"free: {capacity.free(used)} for ordinary roles{middle}, {capacity.free_superuser(used)} for superusers"
     if tightest and tightest.name != "server":
         yield f"the tightest limit is that of {tightest.name}: {tightest.used} of {tightest.usable}"
-    yield from attributed.orphans(snapshot.clients)
+    yield from map(attributed.too_many, attributed.orphaning(snapshot.clients))
     apart = list(_beside(snapshot))
     if apart:
         yield "not connections: " + ", ".join(apart)
@@ -291,6 +295,12 @@ OVERVIEWS = {
         Column("used", "USED", Unit.COUNT, Show.ALWAYS),
         Column("limit", "LIMIT", Unit.COUNT, Show.ALWAYS),
     ),
+    "orphaning": (  # processes that hold more connections than they have threads
+        Column("process", "PROCESS", show=Show.ALWAYS),
+        Column("pid", "PID", Unit.ID, Show.DATA),
+        Column("connections", "CONNECTIONS", Unit.COUNT, Show.ALWAYS),
+        Column("threads", "THREADS", Unit.COUNT, Show.ALWAYS),
+    ),
 }
 
 
@@ -330,6 +340,13 @@ def _limits_table(capacity: Capacity) -> tuple[Table, ...]:
         return ()
     rows = tuple((o.scope, o.name, o.used, o.limit) for o in own)
     return (Table("limits", OVERVIEWS["limits"], rows, len(own)),)
+
+
+def _orphaning(sessions: Iterable[Session]) -> tuple[Table, ...]:
+    """Return the processes that hold more connections than they have threads; nothing if none does."""
+    found = attributed.orphaning(sessions)
+    rows = tuple((each.title, each.pid, each.connections, each.threads) for each in found)
+    return (Table("orphaning", OVERVIEWS["orphaning"], rows, len(rows)),) if rows else ()
 
 
 TALLY = ("count", "idle", "idle_in_transaction", "active", "other", "hidden")

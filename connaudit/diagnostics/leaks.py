@@ -110,6 +110,7 @@ class Options(opt.Options):
         metavar="LIST",
         help="judge these, too: listener, lock, tool, pooler",
     )
+    since: float = opt.duration("--since", default="7d", help="look so far back into the history")
     growth: Growth | None = None  # what the target's history says; None: it has none
 
     def enough_for(self, application: str | None) -> int | None:
@@ -316,7 +317,8 @@ def _details(scene: Scene, *, left_out: int) -> Iterable[str]:
         yield "apart, idle by design: " + ", ".join(plural(count, kind) for kind, count in sorted(beside.items()))
     if left_out:
         yield f"the server was restarted within the series: {plural(left_out, 'look')} before that left out"
-    yield from attributed.orphans(s for group in scene.judged for s in group.present)
+    judged = (session for group in scene.judged for session in group.present)
+    yield from map(attributed.too_many, attributed.orphaning(judged))
     yield from growing.sentences(scene.outlook, scene.last.capacity.usable)
 
 

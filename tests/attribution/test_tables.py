@@ -40,6 +40,8 @@ def test_orphans_are_counted_by_their_process_and_named_with_both_numbers(server
     (group,) = (row for row in target["rows"] if row["process"].endswith(f"(pid {holder.pid})"))
     assert "holder.py many" in group["process"]
     assert group["count"] == 6
+    (orphaning,) = (row for row in target["summary"]["orphaning"] if row["pid"] == holder.pid)
+    assert (orphaning["connections"], orphaning["threads"]) == (6, 1)
     assert f"process {holder.pid} holds 6 connections to this server and has 1 thread" in audit(
         "count", server, "--by", "process"
     ).out.replace("\n          ", " ")

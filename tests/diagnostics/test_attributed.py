@@ -128,6 +128,20 @@ def test_a_process_with_more_connections_than_threads_is_named_once_with_both_nu
     assert said.startswith("process 4712 holds 37 connections to this server and has 1 thread: ")
 
 
+def test_scripts_are_told_both_numbers_as_numbers() -> None:
+    report = count.run(snapshot(session(processes=(LEAKING, WORKER))), count.Options())
+    (table,) = (table for table in report.overviews if table.key == "orphaning")
+    told = {"process": "python batch.py (pid 4712)", "pid": 4712, "connections": 37, "threads": 1}
+    assert table.records() == [told]
+
+
+def test_a_pooler_holds_many_connections_by_one_thread_and_is_not_accused() -> None:
+    pooler = Process(99, "pgbouncer", "pgbouncer", threads=1, connections=50)
+    report = count.run(snapshot(session(processes=(pooler,))), count.Options())
+    assert not any("process 99" in detail for detail in report.details)
+    assert [table.key for table in report.overviews] == ["by_state"]
+
+
 def test_a_leaking_group_is_told_by_the_process_that_was_found() -> None:
     _, values = shown(leaks.run(snapshot(session(processes=(LEAKING,))), leaks.Options()), "process")
     assert values == ["python batch.py (pid 4712)"]
