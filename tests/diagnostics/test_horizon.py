@@ -12,6 +12,7 @@ from connaudit.snapshot import Holder, HolderKind, PreparedTransaction, Server, 
 from tests.builders import MARIADB, POSTGRESQL, prepared, session, snapshot
 from tests.cli import audit
 from tests.conftest import Start
+from tests.engines.restarting import environment_of, start_again
 from tests.engines.standby import standby
 from tests.servers import Running, until
 
@@ -194,3 +195,15 @@ def test_everybody_who_holds_back_vacuum_on_a_server_is_named_in_turn(postgres: 
     server.ask("rollback prepared 'order 7'")
     server.ask("select pg_drop_replication_slot('forgotten')")
     assert told(server) == []
+
+
+def test_on_a_standby_one_holds_back_the_primary_only_where_it_is_told(postgres: Running, start: Start) -> None:
+    server = start(postgres)
+    environment = environment_of(server)
+    server.stop()
+    (server.datadir / "standby.signal").touch()  # without a primary it waits for one, and answers
+    start_again(server, environment)
+    with server.session(None, "begin isolation level repeatable read", "select 1") as client:
+        assert held_back(server, client.id) == "replay"
+        server.reload(hot_standby_feedback="on")
+        until(lambda: str(held_back(server, client.id)).startswith("vacuum on the primary "), every=0.3)
