@@ -105,8 +105,8 @@ def run(snapshot: Snapshot, options: Options) -> Report:
         check="count",
         source=source(snapshot),
         status=composed(judgements) if used is not None else Status.UNKNOWN,
-        headline=_headline(snapshot.capacity, used),
-        value=_short(snapshot.capacity, used, decided),
+        headline=_headline(snapshot.capacity, used) + _own_words(decided, tightest),
+        value=_short(snapshot.capacity, used, decided) + _own_words(decided, tightest),
         limit=_limit(decided),
         details=tuple(_details(snapshot, used, tightest)),
         summary=_summary(snapshot, used, tightest, len(matching)),
@@ -192,6 +192,13 @@ def _short(capacity: Capacity, used: int | None, decided: Judgement | None) -> s
     share = format_percent(used / capacity.usable) if capacity.usable else "all"
     free = f", {capacity.free(used)} free" if decided and decided.metric == FREE else ""
     return f"{used} of {capacity.usable} used ({share}){free}"
+
+
+def _own_words(decided: Judgement | None, tightest: Usage | None) -> str:
+    """Return what to add where the limit of a role or database decides."""
+    if decided is None or tightest is None or decided.metric not in (ROLE_USED, DB_USED):
+        return ""
+    return f"; {tightest.name}: {tightest.used} of {tightest.usable}"
 
 
 def _limit(decided: Judgement | None) -> str:

@@ -110,6 +110,8 @@ def test_a_role_at_its_own_limit_is_critical_while_the_server_has_plenty() -> No
     report = run(capacity=capacity)
     assert report.status is Status.CRITICAL
     assert report.summary["limit"] == "role shop_web"
+    assert report.headline.endswith("; role shop_web: 19 of 20")
+    assert report.value.endswith("; role shop_web: 19 of 20")
     assert [(f.code, f.metric, f.threshold) for f in report.findings] == [("CA104", "role_used", "18")]
 
 
