@@ -36,12 +36,12 @@ def holds_back(held: Transaction | None, server: Server) -> str | None:
     """Return what a transaction holds back, in a few words; None where that is not told.
 
     >>> holds_back(Transaction(horizon_age=1_234_567), Server("postgresql", "PostgreSQL", (16, 4), "16.4"))
-    'vacuum 1.2M transactions'
+    'vacuum 1.2M tx'
     """
     if held is None:
         return None
     if server.engine == "postgresql" and held.horizon_age is not None:
-        return f"{_what(server)} {_transactions(held.horizon_age)}" if _feeds_back(server) else "replay"
+        return f"{_what(server)} {format_count(held.horizon_age)} tx" if _feeds_back(server) else "replay"
     if held.snapshot:
         return "vacuum" if server.engine == "postgresql" else "purge"
     return "nothing" if held.snapshot is False else None

@@ -42,10 +42,10 @@ def said(*sessions: Session, options: idle_tx.Options = NO_OPTIONS, **more: Any)
 @pytest.mark.parametrize(
     ("held", "where", "words"),
     [
-        (Transaction(writes=False, snapshot=True, horizon_age=FAR), POSTGRESQL, "vacuum 1.2M transactions"),
-        (Transaction(writes=True, snapshot=False, horizon_age=1), POSTGRESQL, "vacuum 1 transaction"),
+        (Transaction(writes=False, snapshot=True, horizon_age=FAR), POSTGRESQL, "vacuum 1.2M tx"),
+        (Transaction(writes=True, snapshot=False, horizon_age=1), POSTGRESQL, "vacuum 1 tx"),
         (Transaction(writes=False, snapshot=False), POSTGRESQL, "nothing"),
-        (Transaction(horizon_age=FAR), FEEDBACK, "vacuum on the primary 1.2M transactions"),
+        (Transaction(horizon_age=FAR), FEEDBACK, "vacuum on the primary 1.2M tx"),
         (Transaction(horizon_age=FAR), REPLICA, "replay"),
         (Transaction(), POSTGRESQL, None),
         (Transaction(snapshot=True), MARIADB, "purge"),
@@ -142,7 +142,7 @@ def test_a_long_query_says_it_too() -> None:
     busy = session(State.ACTIVE, in_state=900.0, transaction=held, in_transaction=True)
     report = long_queries.run(snapshot(busy), long_queries.Options())
     assert report.table
-    assert report.table.records()[0]["holds_back"] == "vacuum 1.2M transactions"
+    assert report.table.records()[0]["holds_back"] == "vacuum 1.2M tx"
     assert report.details == (
         "session 100 (web), in a transaction open for 15m00s, holds back vacuum in database shop by 1.2M transactions",
     )
@@ -186,7 +186,7 @@ def test_everybody_who_holds_back_vacuum_on_a_server_is_named_in_turn(postgres: 
         client.do("begin isolation level repeatable read")
         client.do("select 1")
         server.ask(burn)
-        assert held_back(server, client.id) == "vacuum 100k transactions"
+        assert held_back(server, client.id) == "vacuum 100k tx"
         of_standby, of_slot = told(server)
         assert told(server, "long-queries")[0].startswith(of_standby[:20])
     assert of_standby.startswith(f"the standby east (walsender {walsender}) holds back vacuum in all databases")
