@@ -146,7 +146,8 @@ def _more(reading: Read, found: tuple[Session, ...]) -> Iterator[sql.Statement]:
         s.wait and s.wait.lock == "metadata" and s.wait.blocked_by is None for s in found
     ):
         yield sql.METADATA_LOCK_INFO
-    if _puzzling(found) and answers.told("statements"):
+    # Where performance_schema is off, it has not a row: its history would be as empty.
+    if Fact.QUERIES in facts and answers.of("statements") and _puzzling(found):
         yield sql.HISTORY
 
 
