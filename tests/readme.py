@@ -21,6 +21,7 @@ from unittest import mock
 import click
 
 from connaudit import engines
+from connaudit.cli import recipes
 from connaudit.cli.commands import tree
 from connaudit.cli.main import run
 from connaudit.cli.settings import SETTINGS
@@ -173,6 +174,12 @@ def formats() -> str:
     return table(("Format", "What it is"), rows)
 
 
+def recipe(name: str) -> str:
+    """Return how others run connaudit, as `connaudit help cron` has it."""
+    languages = {"SERVICE": "ini", "TIMER": "ini", "KUBERNETES": "yaml", "CI": "sh"}
+    return fenced(getattr(recipes, name).rstrip(), languages.get(name, "text"))
+
+
 TABLES = {
     "commands": commands,
     "options": options,
@@ -184,6 +191,8 @@ TABLES = {
 
 def made(what: str) -> str:
     """Return a generated part."""
+    if what.startswith("recipe "):
+        return recipe(what.removeprefix("recipe "))
     return TABLES[what]() if what in TABLES else example(what.removeprefix("$ "))
 
 

@@ -9,10 +9,11 @@ from typing import Any
 
 from connaudit.audit import Ask, Plan, Suppression
 from connaudit.cli.settings import SETTINGS, Effective, Setting, Sources, Values, setting, values
+from connaudit.cli.sharding import shard_of_job
 from connaudit.configuration import Configuration, Configured, Ignore, find, load
 from connaudit.dataclass import dataclass
 from connaudit.diagnostics import NAMES, Diagnostic
-from connaudit.errors import ConfigError, NoSecret, UsageError
+from connaudit.errors import ConfigError, ConnauditError, NoSecret, UsageError
 from connaudit.options import Filter, Options, declared
 from connaudit.targets import Target
 from connaudit.targets.resolve import resolve
@@ -59,6 +60,7 @@ class Fleet:
     targets: tuple[Target, ...]
     plans: Mapping[str, Plan]
     warnings: tuple[str, ...]
+    errors: tuple[ConnauditError, ...] = ()  # what of all that concerns no single target could not be had
 
 
 def own_settings(asked: Diagnostic) -> dict[str, Setting]:
@@ -103,12 +105,18 @@ def muster(setup: Setup, asked: Sequence[Diagnostic], today: dt.date) -> Fleet:
     )
     plans: dict[str, Plan] = {}
     targets = []
-    for target in found.targets:
+    for target in share(setup, found.targets):
         own = configured.get(target.name) if target.origin == "config" else None
         whole, refused = _with_secret(target, own, setup)
         targets.append(replace(whole, timeout=_timeout(own, setup)))
         plans[target.name] = replace(plan_of(target, own, setup, asked, today), refused=refused)
     return Fleet(tuple(targets), plans, (*found.warnings, *expiries(setup, today)))
+
+
+def share(setup: Setup, targets: Sequence[Target]) -> Sequence[Target]:
+    """Return the share of the targets that this run is for: by --shard, else as a pod of an indexed job."""
+    shard = setup.settings["shard"] or shard_of_job(setup.call.environment)
+    return shard.share(targets) if shard else targets
 
 
 def named(setup: Setup) -> list[str]:
@@ -187,6 +195,8 @@ def options_of(
     except ValueError as error:
         raise UsageError(str(error)) from None
     mine = {field: each.value for field, each in setup.own(asked).items() if each.origin != "default"}
+    if "bound" in own_settings(asked):
+        mine["bound"] = (*mine.get("bound", ()), *setup.configuration.bounds.items())
     return asked.options(
         warning=warning,
         critical=critical,

@@ -70,3 +70,34 @@ CI = """\
 connaudit count env:DATABASE_URL --app 'shop-tests*' -w count=0 -c count=5 -f github
 connaudit check env:DATABASE_URL -f markdown >> "$GITHUB_STEP_SUMMARY"
 """
+
+KUBERNETES = """\
+# Thousands of targets, split over ten pods; each audits its share.
+apiVersion: batch/v1
+kind: CronJob
+metadata: { name: connaudit }
+spec:
+  schedule: "*/5 * * * *"
+  concurrencyPolicy: Forbid
+  jobTemplate:
+    spec:
+      completionMode: Indexed
+      completions: 10
+      parallelism: 10
+      activeDeadlineSeconds: 120
+      backoffLimit: 0
+      template:
+        spec:
+          restartPolicy: Never
+          containers:
+            - name: connaudit
+              image: registry.example.net/connaudit:0.1
+              args: [check, --config, /etc/connaudit/config.toml, -f, ndjson]
+              env:
+                - { name: JOB_COMPLETIONS, value: "10" }
+              volumeMounts:
+                - { name: config, mountPath: /etc/connaudit, readOnly: true }
+          volumes:
+            - name: config
+              secret: { secretName: connaudit }
+"""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from typing import Any, Self
 
+from connaudit.cli.sharding import read_shard
 from connaudit.dataclass import dataclass
 from connaudit.errors import UsageError
 from connaudit.options import Sql
@@ -98,6 +99,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("target", ("-T", "--target"), "what to audit, as the argument", metavar="TARGET", multiple=True),
     Setting("tag", ("--tag",), "all configured targets with this tag", metavar="TAG", multiple=True),
     Setting("all", ("--all",), "all configured targets", switch=True),
+    Setting("shard", ("--shard",), "audit only this share of the targets, such as 2/4", read_shard, "I/N"),
     Setting("config", ("--config",), "read this configuration file; `none` reads none", metavar="FILE"),
     Setting("warning", ("-w", "--warning"), "WARNING when METRIC leaves RANGE", metavar="COND", multiple=True),
     Setting("critical", ("-c", "--critical"), "CRITICAL when METRIC leaves RANGE", metavar="COND", multiple=True),

@@ -132,6 +132,10 @@ In Nagios, Icinga and their kin:
 In a CI job, after its tests:
 
 {ci}
+
+In Kubernetes, a fleet split over the pods of an indexed job (`--shard 2/4` does the same by hand):
+
+{kubernetes}
 """
 
 FORMS = (
