@@ -162,6 +162,7 @@ class Source:
     server: Server | None = None  # None: it never answered
     taken_at: str | None = None
     visibility: str | None = None  # full, partial
+    stages: tuple[tuple[str, float], ...] = ()  # seconds that dns, tcp, tls, login, query took
 
 
 @dataclass(frozen=True, slots=True)

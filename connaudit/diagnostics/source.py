@@ -13,4 +13,5 @@ def source(snapshot: Snapshot) -> Source:
         address=snapshot.address,
         server=snapshot.server,
         taken_at=snapshot.taken_at,
+        stages=snapshot.stages,
     )

@@ -36,7 +36,8 @@ def _one(target: Audited, style: Style) -> list[Lines]:
     parts = [fold(header, style.width, 2) if style.header else []]
     for outcome in target.outcomes:
         parts.extend(_report(outcome, style) if isinstance(outcome, Report) else [_verdict(outcome, style)])
-    return [*parts, _prose(words.remarks(target.reports, everything=style.verbose), style)]
+    remarks = words.remarks(target.reports, everything=style.verbose)
+    return [*parts, _prose([*remarks, *(words.took(target.source) if style.verbose else [])], style)]
 
 
 def _report(report: Report, style: Style) -> list[Lines]:
@@ -127,6 +128,7 @@ def _advice(target: Audited, style: Style) -> Lines:
         else []
     )
     if style.verbose:
+        sentences += words.took(target.source)
         sentences += [f"hint: {hint}" for report in target.reports for hint in words.hints(report)]
         failure = target.failure
         sentences += [f"hint: {failure.error.hint}"] if failure and failure.error.hint else []

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from connaudit.render.run import Audited, Run
 from connaudit.report import Failure, Finding, Outcome, Report, Source, Status, gravity
 from connaudit.snapshot import Gap
-from connaudit.units import plural
+from connaudit.units import format_duration, plural
 
 _PRODUCTS = {"postgresql": "PostgreSQL", "mysql": "MySQL", "mariadb": "MariaDB"}
 _UNREACHABLE = ("dns", "refused", "timeout", "tls")
@@ -91,6 +91,12 @@ def remarks(reports: Iterable[Report], *, everything: bool = True) -> list[str]:
     gaps = dict.fromkeys(gap for report in several for gap in report.gaps)
     notes = [f"note: {note}" for report in several for note in report.notes]
     return [*gap_sentences(gaps, everything=everything), *dict.fromkeys(notes)]
+
+
+def took(source: Source) -> list[str]:
+    """Return how long each stage of asking took; nothing where that is not known."""
+    stages = ", ".join(f"{name} {format_duration(seconds)}" for name, seconds in source.stages)
+    return [f"took: {stages}"] if stages else []
 
 
 def further_findings(report: Report, *, everything: bool = False) -> list[Finding]:

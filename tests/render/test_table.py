@@ -184,6 +184,12 @@ def test_targets_with_a_brief_are_rows_in_configured_order() -> None:
     assert "gunicorn" not in "".join(lines)
 
 
+def test_verbose_tells_what_it_took() -> None:
+    quick = replace(count(), source=source(stages=(("tcp", 0.002), ("query", 0.0124))))
+    assert "took: tcp 2ms, query 12ms" in table(quick, style=Style(verbose=True), command="count").splitlines()
+    assert "took" not in table(quick, style=Style(), command="count")
+
+
 def test_verbose_adds_the_details_of_each_target() -> None:
     text = table(count("b"), count("a"), style=Style(verbose=True), command="count")
     assert text.count("gunicorn: worker [shop.wsgi]") == 2
