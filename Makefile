@@ -6,12 +6,13 @@
 #   make docs       makes the generated parts of README.md again; make check-readme says whether they are current
 #   make bench      how fast it is beside what people use instead; ONLY=starts to choose, bench-record for the README
 #   make matrix     the tests that need servers, on each server of $CONNAUDIT_TEST_SERVERS
+#   make record     what each of those servers tells, into tests/snapshots, for tests that need none
 
 PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check fix docs check-readme matrix servers
+.PHONY: demo test check fix docs check-readme matrix record servers
 .DEFAULT_GOAL := test
 
 demo: .venv/installed
@@ -37,6 +38,9 @@ check-readme: .venv/installed
 
 matrix: .venv/installed-test
 	$(BIN)/python -m tests.matrix $(T)
+
+record: .venv/installed-test
+	$(BIN)/python -m tests.record $(T)
 
 bench: .venv/installed-test servers
 	$(BIN)/python -m tests.benchmarks $(if $(ONLY),--only $(ONLY))

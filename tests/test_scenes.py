@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import Start
 from tests.door import Door
-from tests.scenes import SCENES, TABLE, Expectation, Play, Scene, Told
+from tests.scenes import SCENES, Expectation, Play, Scene, Told, prepared
 from tests.servers import Running
 
 Row = dict[str, Any]
@@ -42,15 +42,6 @@ def stage(scene: Scene, server: Running, start: Start) -> Running:
     if scene.own:
         return prepared(start(server, environment=scene.environment, **scene.settings))
     return prepared(server)
-
-
-def prepared(server: Running) -> Running:
-    """Return the same server, with the table."""
-    with server.session(server.app) as client:
-        client.do(f"create table if not exists {TABLE} (id int primary key, n int)")
-        if client.do(f"select count(*) from {TABLE}") == [(0,)]:
-            client.do(f"insert into {TABLE} values {', '.join(f'({number}, 0)' for number in range(1, 10))}")
-    return server
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -7,7 +7,7 @@ transactions, statements, waits, connections, grants, texts     the scenes
 
 from tests.scenes import connections, grants, statements, texts, transactions, waits
 from tests.scenes.expected import Expectation, Expected, Told
-from tests.scenes.stage import SCENES, TABLE, Play, Scene
+from tests.scenes.stage import SCENES, TABLE, Play, Scene, prepared
 
 __all__ = [
     "SCENES",
@@ -19,6 +19,7 @@ __all__ = [
     "Told",
     "connections",
     "grants",
+    "prepared",
     "statements",
     "texts",
     "transactions",

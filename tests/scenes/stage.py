@@ -152,6 +152,15 @@ def scene(
     return put
 
 
+def prepared(server: Running) -> Running:
+    """Return the same server, with the table on it."""
+    with server.session(server.app) as client:
+        client.do(f"create table if not exists {TABLE} (id int primary key, n int)")
+        if client.do(f"select count(*) from {TABLE}") == [(0,)]:
+            client.do(f"insert into {TABLE} values {', '.join(f'({number}, 0)' for number in range(1, 10))}")
+    return server
+
+
 def sleep(play: Play, seconds: int = 60) -> str:
     """Return a statement that takes its time."""
     return f"select {'pg_sleep' if play.on_postgres else 'sleep'}({seconds})"
