@@ -257,6 +257,7 @@ class Capacity:
     reserved: int = 0  # reserved_connections (PostgreSQL 16), for members of pg_use_reserved_connections
     extra_superuser: int = 0  # MySQL: slots beyond the limit for CONNECTION_ADMIN
     limits: tuple[Limit, ...] = ()
+    limits_untold: str | None = None  # the statement that would make limits of others told; None: they were
     refused: int | None = None  # logins refused for want of a slot since start, where the server counts them
     peak: int | None = None  # most ever used since start
     authenticating: int | None = None  # of `used`; None: such sessions are not shown by this server

@@ -115,6 +115,11 @@ def test_a_role_at_its_own_limit_is_critical_while_the_server_has_plenty() -> No
     assert [(f.code, f.metric, f.threshold) for f in report.findings] == [("CA104", "role_used", "18")]
 
 
+def test_limits_that_are_not_told_are_said_to_be() -> None:
+    told = run(capacity=replace(full(20), limits_untold="GRANT SELECT"))
+    assert any("limits of single accounts are not told" in line and "GRANT SELECT" in line for line in told.details)
+
+
 def test_thresholds_of_the_role_limit_can_be_given_apart() -> None:
     capacity = replace(full(20), limits=(Limit("role", "shop_web", 20, 19),))
     options = Options(warning=conditions("80pct", "role_used=19"), critical=conditions("90pct", "role_used=20"))

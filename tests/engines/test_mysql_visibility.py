@@ -147,6 +147,16 @@ def test_limits_of_accounts_are_told_to_who_may_read_them(mysql_any: Running, vi
     assert own.capacity.limits == (Limit("role", "viewer", 5, 2),)
     assert others.capacity.limits == (Limit("role", "viewer", 5, None),)  # nobody asked who is there
     assert monitors.capacity.limits == ()
+    assert others.capacity.limits_untold is None
+    cure = monitors.capacity.limits_untold
+    assert cure
+    mysql_any.ask(cure)
+    try:
+        cured = snapshot(target(mysql_any), ALL)
+    finally:
+        mysql_any.ask(cure.replace("GRANT", "REVOKE").replace(" TO ", " FROM "))
+    assert cured.capacity.limits == (Limit("role", "viewer", 5, 0),)
+    assert cured.capacity.limits_untold is None
     seen = snapshot(target(mysql_any, mysql_any.superuser), ALL)
     assert seen.capacity.limits == (Limit("role", "viewer", 5, 0),)
 

@@ -332,6 +332,7 @@ def _capacity(reading: Read, found: tuple[Session, ...], complete: bool) -> Capa
         used=used,
         extra_superuser=_EXTRA_SLOT,
         limits=tuple(_limits(reading, found, complete)),
+        limits_untold=_limits_cure(reading),
         # MariaDB has the counter and never counts.
         refused=reading.counter("Connection_errors_max_connections") if reading.product == sql.MYSQL else None,
         peak=reading.counter("Max_used_connections"),
@@ -359,6 +360,13 @@ def _limits(reading: Read, found: tuple[Session, ...], complete: bool) -> Iterat
         counted = (complete or user == own) and user not in shared
         if most:
             yield Limit("role", user, most, used.get(user, 0) if counted else None)
+
+
+def _limits_cure(reading: Read) -> str | None:
+    """Return the statement by which the limits of accounts are told, and no more of them; None: they are."""
+    if "account_limits" not in reading.answers.refused:
+        return None
+    return f"GRANT SELECT (user, max_user_connections) ON mysql.user TO {_account(text(reading.head['account']) or '')}"
 
 
 def _guards(reading: Read) -> Iterator[Guard]:
