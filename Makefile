@@ -6,13 +6,14 @@
 #   make docs       makes the generated parts of README.md again; make check-readme says whether they are current
 #   make bench      how fast it is beside what people use instead; ONLY=starts to choose, bench-record for the README
 #   make matrix     the tests that need servers, on each server of $CONNAUDIT_TEST_SERVERS
+#   make mutants    mistakes that auditors are known for, made in a copy: the tests must notice each
 #   make record     what each of those servers tells, into tests/snapshots, for tests that need none
 
 PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check fix docs check-readme matrix record servers
+.PHONY: demo test check fix docs check-readme matrix mutants record servers
 .DEFAULT_GOAL := test
 
 demo: .venv/installed
@@ -38,6 +39,9 @@ check-readme: .venv/installed
 
 matrix: .venv/installed-test
 	$(BIN)/python -m tests.matrix $(T)
+
+mutants: .venv/installed-test servers
+	$(BIN)/python -m tests.mutants
 
 record: .venv/installed-test
 	$(BIN)/python -m tests.record $(T)
