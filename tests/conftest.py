@@ -7,6 +7,7 @@ that say nothing new on each older version: the newest release of each kind, whe
 Whatever asks for a server carries the marker `servers`.
 """
 
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
@@ -40,7 +41,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 CHOSEN = pytest.StashKey[list[Description]]()
 
 
+def heed_signals() -> None:
+    """Heed what a shell made us ignore by starting us in the background: our children would ignore it, too."""
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    heed_signals()
     config.addinivalue_line("markers", "servers: asks for a real database server")
     config.addinivalue_line(
         "markers", "kinds(*names, since, before): is about servers of these kinds and versions; is not made for others"
