@@ -225,6 +225,8 @@ def _details(snapshot: Snapshot, used: int | None, tightest: Usage | None) -> It
     if tightest and tightest.name != "server":
         yield f"the tightest limit is that of {tightest.name}: {tightest.used} of {tightest.usable}"
     yield from map(attributed.too_many, attributed.orphaning(snapshot.clients))
+    if capacity.authenticating is None:
+        yield "sessions that are still logging in hold slots, too: this server does not show them, they are not counted"
     if capacity.limits_untold:
         yield f"limits of single accounts are not told; to see them: {capacity.limits_untold}"
     apart = list(_beside(snapshot))

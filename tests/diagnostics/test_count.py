@@ -115,6 +115,14 @@ def test_a_role_at_its_own_limit_is_critical_while_the_server_has_plenty() -> No
     assert [(f.code, f.metric, f.threshold) for f in report.findings] == [("CA104", "role_used", "18")]
 
 
+@pytest.mark.parametrize(("authenticating", "said"), [(None, True), (0, False), (2, False)])
+def test_slots_of_sessions_that_log_in_are_said_to_be_unseen_where_they_are(
+    authenticating: int | None, said: bool
+) -> None:
+    report = run(capacity=replace(full(20), authenticating=authenticating))
+    assert any("still logging in" in line for line in report.details) is said
+
+
 def test_limits_that_are_not_told_are_said_to_be() -> None:
     told = run(capacity=replace(full(20), limits_untold="GRANT SELECT"))
     assert any("limits of single accounts are not told" in line and "GRANT SELECT" in line for line in told.details)
