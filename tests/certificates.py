@@ -27,6 +27,7 @@ class Authority:
         builder = self._builder(self.name, DAY).public_key(self.key.public_key())
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         self.certificate.write_bytes(builder.sign(self.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+        self.certificate.chmod(0o644)  # servers read it as another user, whatever the umask
 
     def issue(self, host: str, valid_for: timedelta = DAY) -> tuple[Path, Path]:
         """Return files with a certificate for one host name or address, and its key, which servers can read."""
@@ -36,6 +37,7 @@ class Authority:
         builder = self._builder(subject, valid_for).public_key(key.public_key()).add_extension(names, critical=False)
         certificate, secret = self.place / f"{host}.crt", self.place / f"{host}.key"
         certificate.write_bytes(builder.sign(self.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+        certificate.chmod(0o644)
         secret.touch(mode=0o600)
         if os.geteuid() == 0:  # the server will not be root
             shutil.chown(secret, SERVER_USER)

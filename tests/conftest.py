@@ -120,6 +120,7 @@ def authority(fleet: Fleet) -> Authority:
     """Whom servers with certificates have them from; the files are where servers may read them."""
     place = fleet.top / "certificates"
     place.mkdir()
+    place.chmod(0o755)
     return Authority(place)
 
 

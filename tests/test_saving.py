@@ -45,8 +45,8 @@ def said(result: Result) -> Any:
 @pytest.fixture
 def busy(server: Running) -> Iterator[Client]:
     """A session idle in transaction, which has written something that nobody else should read."""
-    with server.session(server.app, "create table if not exists t (x varchar(20))", "begin") as client:
-        client.do(f"insert into t values ('{SECRET}')")
+    with server.session(server.app, "create table if not exists trees (name varchar(20))", "begin") as client:
+        client.do(f"insert into trees values ('{SECRET}')")
         yield client
 
 
@@ -81,7 +81,7 @@ def test_what_count_saved_tells_idle_tx_everything(server: Running, busy: Client
     assert not [gap for gap in target["gaps"] if "when the sample was saved" in gap["why"]]
 
 
-@pytest.mark.parametrize(("sql", "there"), [("none", []), ("masked", ["insert into t values (?)"])])
+@pytest.mark.parametrize(("sql", "there"), [("none", []), ("masked", ["insert into trees values (?)"])])
 @pytest.mark.kinds("postgres")  # MariaDB keeps the last statement of nobody as it is installed
 def test_no_more_of_statements_is_saved_than_was_to_be_seen(
     server: Running, busy: Client, tmp_path: Path, sql: str, there: list[str]
