@@ -161,7 +161,7 @@ class _Reader:
         history = _table(table.get("history", {}), f"{path}: [history]")
         _only(history, HISTORY, f"{path}: [history]")
         self.merged["history"] |= {key: str(value) for key, value in history.items()}
-        self.merged["bounds"] |= _table(table.get("bounds", {}), f"{path}: [bounds]")
+        self.merged["bounds"] |= _bounds(table.get("bounds", {}), f"{path}: [bounds]")
         for pattern in _texts(table.get("include", []), f"{path}: include"):
             self._include(pattern, path)
 
@@ -248,6 +248,15 @@ def _table(value: Any, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ConfigError(f"{where} is to be a table")
     return value
+
+
+def _bounds(value: Any, where: str) -> dict[str, int]:
+    """Return how many connections applications need at most."""
+    bounds = _table(value, where)
+    for name, most in bounds.items():
+        if not isinstance(most, int) or isinstance(most, bool) or most < 0:
+            raise ConfigError(f"{where}: {name} is to be a number of connections")
+    return bounds
 
 
 def _texts(value: Any, where: str) -> list[str]:

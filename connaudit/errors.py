@@ -60,6 +60,10 @@ class HistoryError(ConnauditError):
     kind = "history"
 
 
+class NoHistory(HistoryError):
+    """Nothing was ever recorded there."""
+
+
 class TargetError(ConnauditError):
     """A target could not be audited.
 

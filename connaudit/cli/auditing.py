@@ -4,8 +4,9 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self, TextIO
 
 import click
 
@@ -15,7 +16,7 @@ from connaudit.cli import output
 from connaudit.cli.flags import click_option, given, targets_argument
 from connaudit.cli.planning import Fleet, Invocation, Setup, muster, own_settings, set_up
 from connaudit.cli.progress import progress
-from connaudit.cli.settings import SETTINGS, Values
+from connaudit.cli.settings import SETTINGS, Setting, Values
 from connaudit.dataclass import dataclass
 from connaudit.diagnostics import Diagnostic, diagnostic
 from connaudit.engines import Budget, Taken
@@ -37,16 +38,19 @@ PEOPLES_FORMATS = ("table", "wide")
 def command(name: str) -> click.Command:
     """Return the command of a diagnostic."""
     asked = diagnostic(name)
-    own = own_settings(asked)
 
     @click.pass_context
     def callback(context: click.Context, /, targets: tuple[str, ...], **flags: Any) -> int:
         return run(Invocation(name, targets, given(context, flags), os.environ), [asked])
 
-    parameters: list[click.Parameter] = [targets_argument()]
-    parameters += [click_option(setting, field) for field, setting in own.items()]
-    parameters += [click_option(setting) for setting in SETTINGS]
-    return click.Command(name, params=parameters, callback=callback, help=help_text(asked))
+    return click.Command(name, params=parameters([asked]), callback=callback, help=help_text(asked))
+
+
+def parameters(asked: Sequence[Diagnostic], *more: Setting) -> list[click.Parameter]:
+    """Return what a command takes: targets, the options of its one diagnostic, further ones, those that all share."""
+    settings = own_settings(asked[0]) if len(asked) == 1 else {}
+    own = [click_option(setting, field) for field, setting in settings.items()]
+    return [targets_argument(), *own, *(click_option(setting) for setting in (*more, *SETTINGS))]
 
 
 def help_text(asked: Diagnostic) -> str:
@@ -71,51 +75,95 @@ class Audited:
     samples: Sequence[Sample]
 
 
+Write = Callable[[str, str | None], None]  # a text, and the file that was named for it
 Complete = Callable[[Setup, Fleet, tuple[Outcome, ...]], tuple[Outcome, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """When a run was begun, by a clock for durations and by one for people."""
+
+    at: float  # time.monotonic()
+    moment: datetime
+
+    @classmethod
+    def now(cls) -> Self:
+        """Return this instant."""
+        return cls(time.monotonic(), datetime.now(UTC))
+
+    @property
+    def started_at(self) -> str:
+        """Return it as RFC 3339."""
+        return utc(self.moment)
 
 
 def run(call: Invocation, asked: Sequence[Diagnostic], complete: Complete | None = None) -> int:
     """Audit, render, write; return the exit status. `complete` adds to the outcomes what no server tells."""
-    began, started_at = time.monotonic(), datetime.now(UTC)
+    begun = Begun.now()
     setup = set_up(call)
     settings = setup.settings
-    if settings.format not in FORMATS:
-        raise UsageError(f"--format: there is no format {settings.format!r}; there are {', '.join(FORMATS)}")
     if settings["fields"] == ("help",):
         return tell_fields(asked, settings)
-    style = style_of(settings, call.environment)
+    style = checked_style(setup)
     if settings["from"]:
-        audited = replayed(setup, asked, started_at.date())
+        audited = replayed(setup, asked, begun.moment.date())
     else:
-        audited = live(setup, muster(setup, asked, started_at.date()), began)
-    outcomes = complete(setup, audited.fleet, audited.outcomes) if complete else audited.outcomes
-    errors = list(kept(audited, settings))
-    changes = changed(setup, outcomes, started_at)
+        audited = live(setup, informed(setup, muster(setup, asked, begun.moment.date()), begun), begun.at)
+    if complete:
+        audited = replace(audited, outcomes=complete(setup, audited.fleet, audited.outcomes))
+    return conclude(setup, audited, begun, style)
+
+
+def checked_style(setup: Setup, stream: TextIO | None = None) -> Style:
+    """Return for whom is written; UsageError before anything is asked of a server if there is no such format."""
+    if setup.settings.format not in FORMATS:
+        raise UsageError(f"--format: there is no format {setup.settings.format!r}; there are {', '.join(FORMATS)}")
+    return style_of(setup.settings, setup.call.environment, stream)
+
+
+def informed(setup: Setup, fleet: Fleet, begun: Begun) -> Fleet:
+    """Return the fleet with what the history says of it, if any diagnostic wants to know."""
+    if not any(hasattr(ask.options, "growth") for plan in fleet.plans.values() for ask in plan.asks):
+        return fleet
+    from connaudit.cli.growth import with_growth
+
+    return with_growth(setup, fleet, begun.moment.timestamp())
+
+
+def conclude(setup: Setup, audited: Audited, begun: Begun, style: Style, write: Write = output.write) -> int:
+    """Keep what was told, write what is to be said of it, and return the exit status."""
+    settings, outcomes = setup.settings, audited.outcomes
+    errors = [*audited.fleet.errors, *kept(audited, settings)]
+    changes = changed(setup, outcomes, begun.moment)
     errors += changes.errors if changes else ()
     status = worst([exit_status(outcomes, settings), Status.UNKNOWN if errors else Status.OK])
     is_news = changes is None or changes.spoken or bool(errors)
-    if is_news and not (settings["quiet"] and status is Status.OK):
+    is_silent = settings["quiet"] and status is Status.OK
+    if is_silent and changes and changes.recovered:  # whoever was told of trouble is told of its end, too
+        write(output.scrubbed(changes.recovered, output.public_words(audited.fleet.targets)), settings["output"])
+    if is_news and not is_silent:
         done = Run(
-            command=call.command,
+            command=setup.call.command,
             version=__version__,
-            started_at=utc(started_at),
-            duration_ms=round((time.monotonic() - began) * 1000),
+            started_at=begun.started_at,
+            duration_ms=round((time.monotonic() - begun.at) * 1000),
             status=worst(outcome.status for outcome in outcomes),
             exit_code=int(status),
             outcomes=outcomes,
             errors=tuple(errors),
         )
-        tell(done, audited.fleet, settings, style)
+        text = output.scrubbed(render(settings.format, done, style), output.public_words(audited.fleet.targets))
+        write(text, settings["output"])
+        speak_of(done, audited.fleet, settings)
     if changes and (forgotten := changes.remember()):
         output.say(error_text(forgotten))
         return int(worst([status, Status.UNKNOWN]))
     return int(status)
 
 
-def tell(done: Run, fleet: Fleet, settings: Values, style: Style) -> None:
-    """Write the report, and on stderr what it cannot hold."""
+def speak_of(done: Run, fleet: Fleet, settings: Values) -> None:
+    """Say on stderr what the report cannot hold."""
     public = output.public_words(fleet.targets)
-    output.write(output.scrubbed(render(settings.format, done, style), public), settings["output"])
     if not settings["quiet"]:
         for warning in fleet.warnings:
             output.say(f"warning: {warning}", public)
@@ -213,10 +261,14 @@ def tell_fields(asked: Sequence[Diagnostic], settings: Values) -> int:
     return int(Status.OK)
 
 
-def style_of(settings: Values, environment: Mapping[str, str]) -> Style:
-    """Return for whom is written: a terminal's width and colours, or a pipe that wants neither."""
+def style_of(settings: Values, environment: Mapping[str, str], stream: TextIO | None = None) -> Style:
+    """Return for whom is written: a terminal's width and colours, or a pipe that wants neither.
+
+    `stream` is where the report goes if no file is named; None: standard output.
+    """
+    stream = stream or sys.stdout
     to_file = settings["output"] not in (None, "-")
-    terminal = None if to_file else output.terminal_width(environment)
+    terminal = None if to_file else output.terminal_width(environment, stream)
     people = settings.format in PEOPLES_FORMATS
     sort = settings["sort"]
     field, _, direction = (sort or "").partition(":")
@@ -226,7 +278,7 @@ def style_of(settings: Values, environment: Mapping[str, str]) -> Style:
         width=settings["width"] or (terminal if people else None),
         is_terminal=terminal is not None,
         color=people and wants_color(settings, environment, terminal is not None),
-        unicode=not settings["ascii"] and output.carries_unicode(environment, sys.stdout),
+        unicode=not settings["ascii"] and output.carries_unicode(environment, stream),
         header=not settings["no-header"],
         utc=settings["utc"],
         fields=settings["fields"],

@@ -24,6 +24,8 @@ OTHERS = {
     "help": "connaudit.cli.help:command",
     "demo": "connaudit.cli.demo:command",
 }
+# Diagnostics whose commands can do more than ask them once.
+MORE = {"leaks": "connaudit.cli.leaks:command"}
 # What each is for. The list of commands is written from here: to import them all takes longer than most of them run.
 SUMMARIES = {
     "count": "Connections in use against the limit, and who holds them.",
@@ -92,12 +94,12 @@ class Commands(Several):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return the command of exactly that name."""
-        if cmd_name in NAMES:
+        if cmd_name in NAMES and cmd_name not in MORE:
             from connaudit.cli.auditing import command
 
             return command(cmd_name)
-        if cmd_name in OTHERS:
-            module, attribute = OTHERS[cmd_name].split(":")
+        if cmd_name in OTHERS | MORE:
+            module, attribute = (OTHERS | MORE)[cmd_name].split(":")
             found: click.Command = getattr(import_module(module), attribute)
             return found
         return None

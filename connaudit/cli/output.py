@@ -24,12 +24,12 @@ def carries_unicode(environment: Mapping[str, str], stream: TextIO | None) -> bo
     return encoding == "utf8" and "utf8" in locale.lower().replace("-", "")
 
 
-def terminal_width(environment: Mapping[str, str]) -> int | None:
-    """Return the columns of the terminal that stdout is; None if it is none."""
-    if sys.stdout is None or not sys.stdout.isatty():
+def terminal_width(environment: Mapping[str, str], stream: TextIO | None) -> int | None:
+    """Return the columns of the terminal that a stream is; None if it is none."""
+    if stream is None or not stream.isatty():
         return None
     try:
-        columns = os.get_terminal_size(sys.stdout.fileno()).columns
+        columns = os.get_terminal_size(stream.fileno()).columns
     except (OSError, ValueError):
         columns = 0
     told = environment.get("COLUMNS", "")
@@ -85,6 +85,16 @@ def write(text: str, destination: str | None) -> None:
     except OSError as error:
         _discard_stdout()
         raise OutputError(f"cannot write output: {error.strerror or error}") from None
+
+
+def write_aside(text: str, destination: str | None) -> None:
+    """Write the report to standard error, where standard output is somebody else's; or to a file, as `write` does."""
+    if destination not in (None, "-"):
+        replace_file(text, str(destination))
+    elif sys.stderr is not None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.buffer.write(_encoded(text, sys.stderr))
+            sys.stderr.buffer.flush()
 
 
 def stream(text: str) -> None:

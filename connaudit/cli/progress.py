@@ -13,8 +13,9 @@ EVERY = 0.1
 class Progress:
     """A line that is written over itself by a thread of its own: a run may hear of nobody for a while."""
 
-    def __init__(self, total: int, stream: TextIO) -> None:
+    def __init__(self, total: int, stream: TextIO, of: str = "targets") -> None:
         self._total = total
+        self._of = of
         self._stream = stream
         self._done = 0
         self._shown = ""
@@ -30,7 +31,7 @@ class Progress:
         pause = PATIENCE
         while not self._over.wait(pause):
             pause = EVERY
-            self._draw(f"{self._done} of {self._total} targets")
+            self._draw(f"{self._done} of {self._total} {self._of}")
 
     def _draw(self, text: str) -> None:
         if text != self._shown:
@@ -46,13 +47,13 @@ class Progress:
 
 
 @contextmanager
-def progress(total: int, *, wanted: bool) -> Iterator[Progress | None]:
+def progress(total: int, *, wanted: bool, of: str = "targets") -> Iterator[Progress | None]:
     """Show how far a run has come while it lasts, if a terminal is there to show it."""
     stream = sys.stderr
     if not wanted or total < 2 or stream is None or not stream.isatty():
         yield None
         return
-    line = Progress(total, stream)
+    line = Progress(total, stream, of)
     try:
         yield line
     finally:

@@ -13,12 +13,22 @@ from connaudit.units import parse_duration
 _KEPT = {"keep_raw": "raw", "keep_hourly": "hourly"}
 
 
-def history(setup: Setup) -> Store:
-    """Open the history; HistoryError or UsageError says what is wrong with it, or with where it is to lie."""
+def history(setup: Setup, *, create: bool = True) -> Store:
+    """Open the history; HistoryError or UsageError says what is wrong with it, or with where it is to lie.
+
+    Without `create` NoHistory says that nothing was ever recorded.
+    """
     told = setup.configuration.history
+    return open_store(place(setup), keep=kept(told), create=create, scrub=output.scrubbed)
+
+
+def place(setup: Setup) -> str:
+    """Return where the history is to lie: the path of a file, or a URL, which may hold a password."""
+    told = setup.configuration.history
+    if "url" in told:
+        return told["url"]
     usual = default_path(setup.call.environment, setup.call.home, root=os.geteuid() == 0)
-    location = told.get("url") or (os.path.expanduser(told["path"]) if "path" in told else usual)
-    return open_store(location, keep=kept(told), scrub=output.scrubbed)
+    return os.path.expanduser(told["path"]) if "path" in told else str(usual)
 
 
 def kept(told: Mapping[str, str]) -> Keep:

@@ -17,6 +17,7 @@ Without COMMAND, the names of all of them. A document says itself which schema i
 only ever added within a version.
 """
 APART = {
+    "around": "around",
     "doctor": "doctor",
     "inspect": "inspect",
     "targets-test": "reach",

@@ -19,6 +19,7 @@ class Keys:
     def __init__(self, *, is_read: bool) -> None:
         there = is_read and sys.stdin is not None and sys.stdin.isatty()
         self._file = sys.stdin.fileno() if there else None
+        self.have_ended = False  # whether somebody pressed q
 
     @property
     def are_read(self) -> bool:
@@ -35,13 +36,14 @@ class Keys:
         if self._file is not None:
             termios.tcsetattr(self._file, termios.TCSADRAIN, self._before)
 
-    def pressed(self, seconds: float) -> str:
-        """Return what is typed within so many seconds; the rest of the time is slept where nobody can type."""
+    def end(self, seconds: float) -> bool:
+        """Wait for so many seconds; return whether somebody presses q within them, or has before."""
         if self._file is None:
             time.sleep(seconds)
-            return ""
+            return False
         ready, _, _ = select.select([self._file], [], [], seconds)
-        return os.read(self._file, 64).decode("utf-8", "replace") if ready else ""
+        self.have_ended |= bool(ready) and b"q" in os.read(self._file, 64).lower()
+        return self.have_ended
 
 
 class Screen:

@@ -12,12 +12,13 @@ import click
 
 from connaudit import __version__, saved
 from connaudit.cli import output, signals
-from connaudit.cli.auditing import PEOPLES_FORMATS, exit_status, style_of, tell_fields
+from connaudit.cli.auditing import PEOPLES_FORMATS, exit_status, parameters, style_of, tell_fields
 from connaudit.cli.flags import click_option, given
-from connaudit.cli.planning import Invocation, muster, own_settings, set_up
+from connaudit.cli.planning import Invocation, muster, set_up
+from connaudit.cli.sampling import Pace
 from connaudit.cli.screen import Keys, Screen
 from connaudit.cli.settings import SETTINGS, Setting, Sources, Values, fail_on, positive_duration, whole
-from connaudit.cli.watching import Look, Pace, Watch
+from connaudit.cli.watching import Look, Watch
 from connaudit.diagnostics import NAMES, Diagnostic, diagnostic
 from connaudit.errors import UsageError
 from connaudit.render import Run, render
@@ -81,11 +82,7 @@ def _of(name: str) -> click.Command:
     def callback(context: click.Context, /, targets: tuple[str, ...], **flags: Any) -> int:
         return run(Invocation(name, targets, given(context, flags), os.environ), asked)
 
-    own = own_settings(asked[0]) if len(asked) == 1 else {}
-    parameters: list[click.Parameter] = [click.Argument(["targets"], nargs=-1, metavar="[TARGET]...")]
-    parameters += [click_option(setting, field) for field, setting in own.items()]
-    parameters += [click_option(setting) for setting in (*OWN, *SETTINGS)]
-    return click.Command(name, params=parameters, callback=callback, help=f"Watch {name}.\n\n{HELP}")
+    return click.Command(name, params=parameters(asked, *OWN), callback=callback, help=f"Watch {name}.\n\n{HELP}")
 
 
 @click.pass_context

@@ -21,7 +21,7 @@ from connaudit.thresholds import Metric
 NAMES = ("count", "idle-tx", "long-queries", "blocking", "leaks")
 
 # Answered by commands of their own, and never by `check`.
-APART = ("doctor", "reach", "inspect")
+APART = ("doctor", "reach", "inspect", "around")
 
 
 class Run(Protocol):

@@ -115,8 +115,13 @@ class Options(opt.Options):
 
     def enough_for(self, application: str | None) -> int | None:
         """Return the bound of the first pattern that fits; None if none does."""
-        fitting = (most for pattern, most in self.bound if fnmatch.fnmatchcase(application or "", pattern))
-        return next(fitting, None)
+        return enough_for(self.bound, application)
+
+
+def enough_for(bounds: Iterable[tuple[str, int]], application: str | None) -> int | None:
+    """Return the first of the bounds that fits an application; None if none does."""
+    fitting = (most for pattern, most in bounds if fnmatch.fnmatchcase(application or "", pattern))
+    return next(fitting, None)
 
 
 class Key(NamedTuple):

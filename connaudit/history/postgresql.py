@@ -16,7 +16,7 @@ from typing import Any, cast
 import psycopg
 from psycopg import errors as pg
 
-from connaudit.errors import HistoryError
+from connaudit.errors import HistoryError, NoHistory
 from connaudit.history.database import SCHEMA, Result, Row, Work
 from connaudit.targets import Secret, Target
 
@@ -107,7 +107,7 @@ class Server:
                 hint="upgrade connaudit, or name another database",
             )
         if not version and not create:
-            raise HistoryError(f"{self.place} holds no history yet", hint="connaudit record begins one")
+            raise NoHistory(f"{self.place} holds no history yet", hint="connaudit record begins one")
         if version < SCHEMA:
             self.write(_migrate)
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from connaudit.errors import HistoryError
+from connaudit.errors import HistoryError, NoHistory
 from connaudit.history.database import SCHEMA, Result, Row, Work
 
 BUSY = 5.0  # seconds that SQLite itself waits for another's lock ...
@@ -177,7 +177,8 @@ class File:
 def _prepare(path: Path, *, create: bool) -> None:
     """Make the directory and the file, for their owner alone: names of applications and clients are personal data."""
     if not create:
-        path.stat()
+        if not path.exists():
+            raise NoHistory(f"{path}: there is no history yet", hint="connaudit record begins one")
         return
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))

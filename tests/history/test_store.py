@@ -17,7 +17,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from connaudit.errors import HistoryError, NoSlotsLeft, TimedOut, UsageError
+from connaudit.errors import HistoryError, NoHistory, NoSlotsLeft, TimedOut, UsageError
 from connaudit.history import postgresql, sqlite, store
 from connaudit.history.database import SCHEMA
 from connaudit.history.store import Alert, Store
@@ -451,7 +451,7 @@ def test_a_place_where_no_file_can_be_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(HistoryError, match="File exists"):
         store.open(tmp_path / "file" / "history.db")
-    with pytest.raises(HistoryError, match="No such file or directory"):
+    with pytest.raises(NoHistory, match="there is no history yet"):
         store.open(tmp_path / "none.db", create=False)
     assert not (tmp_path / "none.db").exists()
 
