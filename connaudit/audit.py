@@ -160,7 +160,8 @@ def settled(ask: Ask, report: Report, snapshot: Snapshot, target: Target, plan: 
     headline = report.headline
     if unseen & ask.diagnostic.needs and not plan.allow_partial:
         status = worst([status, Status.UNKNOWN])
-        headline = f"{_why(gaps)}; of what is visible: {headline}"
+        told = f"what is visible: {headline}"
+        headline = f"{_why(gaps)}; {told}" if report.status is Status.OK else f"{headline}; {_why(gaps)}"
     elif ask.diagnostic.needs and _matches_nobody(ask.options, snapshot):
         status = worst([status, Status.UNKNOWN])
         headline = f"no session matches the filter; {headline}"

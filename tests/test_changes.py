@@ -91,11 +91,16 @@ def test_a_target_that_went_away_is_news_once_on_both_streams(postgres: Running,
     assert (second.out, second.err) == ("", "")
 
 
-def test_quiet_says_nothing_of_a_recovery_and_remembers_it(postgres: Running, home: dict[str, str]) -> None:
+def test_quiet_says_one_line_of_a_recovery_and_no_more(postgres: Running, home: dict[str, str]) -> None:
     with postgres.session(postgres.app):
-        assert check(postgres.url(), home, "-q", "--changes-only", bad=True).out
-        assert check(postgres.url(), home, "-q", "--changes-only").out == ""
-        assert check(postgres.url(), home, "-q", "--changes-only", bad=True).out
+        assert check(postgres.url(), home, "-q", "--changes-only=4h", bad=True).out
+        assert check(postgres.url(), home, "-q", "--changes-only=4h", bad=True).out == ""
+        recovered = check(postgres.url(), home, "-q", "--changes-only=4h")
+        assert (recovered.status, recovered.err) == (0, "")
+        assert recovered.out.startswith("OK  recovered: ")
+        assert recovered.out.endswith(" count\n")
+        assert check(postgres.url(), home, "-q", "--changes-only=4h").out == ""
+        assert check(postgres.url(), home, "-q", "--changes-only=4h", bad=True).out
 
 
 def test_a_memory_that_cannot_be_kept_is_said_and_silences_nobody(postgres: Running, tmp_path: Path) -> None:

@@ -143,7 +143,7 @@ def test_the_report_may_go_to_a_file(postgres: Running, tmp_path: Path) -> None:
 
 
 def test_a_server_out_of_reach_spoils_no_command_and_is_no_ok() -> None:
-    words = [PROGRAM, "leaks", "postgresql://m@127.0.0.1:1/d", "--around", "--"]
+    words = [str(PROGRAM), "leaks", "postgresql://m@127.0.0.1:1/d", "--around", "--"]
     for command, status in ((["echo", "hello"], 3), (["sh", "-c", "echo hello; exit 4"], 4)):
         done = subprocess.run(
             [*words, *command], capture_output=True, text=True, env=environment(), timeout=60, check=False

@@ -68,6 +68,12 @@ class Changes:
         """Whether there is anything to say."""
         return self._news.spoken
 
+    @property
+    def recovered(self) -> str:
+        """Return one line on what has become well since the last run; nothing if nothing has."""
+        well = [f"{target} {check}" for (target, check), alert in self._news.alerts.items() if alert.verdict == WELL]
+        return f"OK  recovered: {', '.join(well)}\n" if well else ""
+
     def remember(self) -> ConnauditError | None:
         """Keep what was said for the next run; return what kept us from it."""
         if not self._news.alerts:
