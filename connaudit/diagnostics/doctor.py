@@ -123,9 +123,7 @@ def _connection(snapshot: Snapshot) -> Iterator[Point]:
     seconds = sum(taken for _, taken in snapshot.stages)
     spoken = format_duration(seconds)
     slow = f"the target took {spoken} to answer"
-    yield Point.judged(
-        seconds <= SLOW, "CA902", "connection", spoken, slow, "see which stage takes so long"
-    )
+    yield Point.judged(seconds <= SLOW, "CA902", "connection", spoken, slow, "see which stage takes so long")
     yield _encryption(snapshot)
     if server.via_pooler:
         message = "a pooler stands between: clients are seen by its address, and it may hold up the audit itself"
