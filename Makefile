@@ -5,7 +5,7 @@
 #   make fix        ... and what of it can be mended by itself
 #   make docs       makes the generated parts of README.md again; make check-readme says whether they are current
 #   make bench      how fast it is beside what people use instead; ONLY=starts to choose, bench-record for the README
-#   make matrix     the tests that need servers, on each server of $CONNAUDIT_TEST_SERVERS
+#   make matrix     engines, scenes and manners on each server of $CONNAUDIT_TEST_SERVERS
 #   make mutants    mistakes that auditors are known for, made in a copy: the tests must notice each
 #   make record     what each of those servers tells, into tests/snapshots, for tests that need none
 
@@ -38,7 +38,7 @@ check-readme: .venv/installed
 	$(BIN)/python -m tests.readme --check
 
 matrix: .venv/installed-test
-	$(BIN)/python -m tests.matrix $(T)
+	$(BIN)/python -m tests.matrix $(or $(T),tests/engines tests/test_scenes.py tests/test_guest.py tests/diagnostics/test_blocking_on_servers.py)
 
 mutants: .venv/installed-test servers
 	$(BIN)/python -m tests.mutants

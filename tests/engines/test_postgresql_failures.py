@@ -322,7 +322,11 @@ def test_a_full_server_is_known_in_whatever_language_it_speaks(postgres: Running
     full = start(postgres, max_connections=5, superuser_reserved_connections=1)
 
     def translated(chunk: bytes) -> bytes:
-        for words in (b"remaining connection slots are reserved for roles with the SUPERUSER attribute", b"FATAL"):
+        for words in (
+            b"remaining connection slots are reserved for roles with the SUPERUSER attribute",
+            b"remaining connection slots are reserved for non-replication superuser connections",
+            b"FATAL",
+        ):
             chunk = chunk.replace(words, "Ü".encode() * (len(words) // 2) + b"x" * (len(words) % 2))
         return chunk
 
