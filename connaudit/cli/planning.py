@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from connaudit.audit import Ask, Plan, Suppression
-from connaudit.cli.settings import SETTINGS, Effective, Setting, Sources, Values, setting, values
+from connaudit.cli.settings import PREFIX, SETTINGS, Effective, Setting, Sources, Values, setting, values
 from connaudit.cli.sharding import shard_of_job
 from connaudit.configuration import Configuration, Configured, Ignore, find, load
 from connaudit.dataclass import dataclass
@@ -98,7 +98,7 @@ def muster(setup: Setup, asked: Sequence[Diagnostic], today: dt.date) -> Fleet:
     configured = setup.configuration.targets
     found = resolve(
         named(setup),
-        environment=setup.call.environment,
+        environment=surroundings(setup),
         home=setup.call.home,
         configured={name: each.target for name, each in configured.items()},
         default_targets=setup.configuration.default_targets,
@@ -119,10 +119,20 @@ def share(setup: Setup, targets: Sequence[Target]) -> Sequence[Target]:
     return shard.share(targets) if shard else targets
 
 
+def surroundings(setup: Setup) -> Mapping[str, str]:
+    """Return the environment; a variable that names targets for one command stands for the one that does for all.
+
+    What a variable names is no argument: nobody can read a password in it by ps.
+    """
+    if not setup.settings.origin("target").startswith(PREFIX):
+        return setup.call.environment
+    return {**setup.call.environment, "CONNAUDIT_TARGET": "\n".join(setup.settings["target"])}
+
+
 def named(setup: Setup) -> list[str]:
     """Return the TARGETs of the call: arguments, -T, and those of --tag and --all by name."""
     settings, configured = setup.settings, setup.configuration.targets
-    named = [*setup.call.targets, *settings["target"]]
+    named = [*setup.call.targets, *(settings["target"] if settings.origin("target").startswith("-") else ())]
     for tag in settings["tag"]:
         members = [name for name, each in configured.items() if fnmatch.filter(each.target.tags, tag)]
         if not members:
