@@ -1,12 +1,16 @@
 """What README.md promises is true: its examples, its grants, its cron line."""
 
+import json
 import os
 import re
+import shlex
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import jsonschema
 
 from connaudit.diagnostics import NAMES
 from connaudit.engines import Budget, engine
@@ -148,3 +152,12 @@ def test_its_cron_line_runs_as_cron_would_run_it(postgres: Running, tmp_path: Pa
     env = {"SHELL": "/bin/sh", "PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "LOGNAME": os.environ.get("USER", "me")}
     done = subprocess.run(["/bin/sh", "-c", command], env=env, capture_output=True, text=True, cwd="/", check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_the_json_that_is_shown_follows_its_schema() -> None:
+    shown = re.findall(r"<!-- generated: \$ (connaudit (\S+) .*?--json) ", readme.README.read_text(encoding="utf-8"))
+    assert shown
+    for line, command in shown:
+        document, _ = readme.output(shlex.split(line)[1:])
+        schema, _ = readme.output(["schema", command])
+        jsonschema.validate(json.loads(document), json.loads(schema))
