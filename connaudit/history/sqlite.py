@@ -90,13 +90,15 @@ class File:
 
     def _refuse_strangers(self) -> None:
         """Raise HistoryError for a file that is not ours, or of a newer connaudit; neither is ever touched."""
+        self._connection.execute("begin")  # one look: another process may be making the file ours just now
         version, application = self._number("user_version"), self._number("application_id")
+        used = self._connection.execute("select count(*) from sqlite_master").fetchone()[0]
+        self._connection.execute("commit")
         if version > SCHEMA and application == APPLICATION:
             raise HistoryError(
                 f"{self.place} was written by a newer connaudit (schema {version}, this one knows {SCHEMA})",
                 hint="upgrade connaudit, or name another file",
             )
-        used = self._connection.execute("select count(*) from sqlite_master").fetchone()[0]
         if application != APPLICATION and (version or application or used):
             raise HistoryError(f"{self.place} is a database of another program", hint="name another file")
 
