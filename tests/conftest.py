@@ -36,6 +36,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--servers", metavar="NAMES", help="servers to test on: names, kinds or `all`; default: the newest of each kind"
     )
+    parser.addoption(
+        "--once", action="store_true", help="leave out what says nothing of a version, but on the newest of each kind"
+    )
 
 
 CHOSEN = pytest.StashKey[list[Description]]()
@@ -69,7 +72,9 @@ def serving(config: pytest.Config, fixture: str) -> list[Description]:
     """Return the chosen servers that a fixture stands for."""
     kinds, supported = (FAMILIES | ONE)[fixture], fixture != "unsupported"
     found = [one for one in config.stash[CHOSEN] if one.kind in kinds and one.supported == supported]
-    return [one for one in found if one in chosen(None)] if fixture == "newest" else found
+    if fixture == "newest" or (fixture in ONE and config.getoption("--once")):
+        return [one for one in found if one in chosen(None)]
+    return found
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

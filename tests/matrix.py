@@ -2,8 +2,8 @@
 
     python -m tests.matrix [PYTEST ARGUMENT...]
 
-One pytest for each server, as many at once as there are processors. Exit status 1 if any test failed, was skipped
-or expected to fail, or if a server had none.
+One pytest for each server, and one more at once than there are processors, for tests wait more than they compute.
+Exit status 1 if any test failed, was skipped or expected to fail, or if a server had none.
 """
 # ruff: noqa: T201 - a program that talks to whoever runs it
 
@@ -11,13 +11,15 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 import xml.etree.ElementTree as ET
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.servers import Description, available
+from tests.conftest import ending_lines
+from tests.servers import Description, available, chosen
 
 PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
 SHORT = {"postgres": "pg", "mysql": "my", "mariadb": "ma", "pgbouncer": "pb"}
@@ -30,6 +32,8 @@ class Column:
     server: Description
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     troubles: list[str] = field(default_factory=list)
+    endings: list[str] = field(default_factory=list)  # what tests/test_endings.py recorded
+    seconds: float = 0.0
 
     def total(self, outcome: str) -> int:
         """Return how many tests ended so."""
@@ -52,8 +56,13 @@ def main(arguments: list[str]) -> int:
         sys.exit(
             "the matrix needs CONNAUDIT_TEST_SERVERS: a directory of servers, as tests/servers/description.py says"
         )
-    with tempfile.TemporaryDirectory() as place, ThreadPoolExecutor(os.cpu_count()) as pool:
-        columns = list(pool.map(lambda one: run(one, Path(place), arguments), available()))
+    with tempfile.TemporaryDirectory() as place, ThreadPoolExecutor((os.cpu_count() or 1) + 1) as pool:
+        servers = sorted(available(), key=lambda one: one not in chosen(None))  # the newest have the most to do
+        columns = list(pool.map(lambda one: run(one, Path(place), arguments), servers))
+    columns.sort(key=lambda column: available().index(column.server))
+    endings = [ending for column in columns for ending in column.endings]
+    if endings:
+        print("\nSeconds to the end of an audit:", *ending_lines(endings), sep="\n")
     print_table(columns)
     failed = sum(column.total(FAILED) + len(column.troubles) for column in columns)
     skipped = sum(column.total(SKIPPED) for column in columns)
@@ -64,11 +73,16 @@ def main(arguments: list[str]) -> int:
 def run(server: Description, place: Path, arguments: list[str]) -> Column:
     """Run the tests on one server; what went wrong is printed at once."""
     file = place / f"{server.name}.xml"
-    words = ["--servers", server.name, "-m", "servers", "-p", "no:cacheprovider", "--color=no", f"--junit-xml={file}"]
+    words = ["--servers", server.name, "--once", "-m", "servers", "-p", "no:cacheprovider", "--color=no", "-q"]
+    words += ["-o", "faulthandler_timeout=120"]  # tells where a test hangs
+    began = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", *words, *arguments], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "pytest", *words, f"--junit-xml={file}", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    column = Column(server)
+    column = Column(server, seconds=time.monotonic() - began)
     if file.exists():
         count(column, ET.parse(file).getroot())  # pytest wrote it
     if not column.counts:
@@ -90,6 +104,7 @@ def count(column: Column, root: ET.Element) -> None:
         elif case.find("skipped") is not None:  # pytest calls expected failures so too
             outcome = SKIPPED
         column.counts[file, outcome] += 1
+        column.endings += [one.get("value", "") for one in case.iter("property") if one.get("name") == "ending"]
 
 
 def print_table(columns: list[Column]) -> None:
@@ -98,6 +113,7 @@ def print_table(columns: list[Column]) -> None:
     rows = [["", *(column.label for column in columns)]]
     rows += [[file, *(column.cell(file) for column in columns)] for file in files]
     rows.append(["passed", *(str(column.total(PASSED)) for column in columns)])
+    rows.append(["seconds", *(f"{column.seconds:.0f}" for column in columns)])
     widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
     print()
     for first, *cells in rows:
