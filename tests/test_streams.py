@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -228,6 +229,23 @@ def test_a_signal_ends_it_at_once_and_by_the_signal(number: signal.Signals) -> N
     assert result.status == -number
     assert time.monotonic() - began < 5
     assert result.err == f"connaudit: interrupted by {number.name}\n"
+
+
+def test_a_signal_is_what_ended_it_even_if_cleaning_up_after_it_fails() -> None:
+    program = (
+        "import os, signal\n"
+        "from connaudit.cli import auditing, main\n"
+        "def stumble(*_):\n"
+        "    try:\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    finally:\n"
+        "        {}['no such key']\n"
+        "auditing.audit = stumble\n"
+        "main.main(['count', 'postgresql://u@h/d'])\n"
+    )
+    words = [sys.executable, "-c", program]
+    done = subprocess.run(words, capture_output=True, text=True, env=environment(), check=False)
+    assert (done.returncode, done.stderr) == (-signal.SIGTERM, "connaudit: interrupted by SIGTERM\n")
 
 
 def test_a_shell_loop_stops_at_ctrl_c() -> None:

@@ -54,6 +54,9 @@ def run(arguments: Sequence[str]) -> int:
 
         say(error_text(error))
     except Exception as bug:  # noqa: BLE001 - the boundary: a bug is one line and exit 3, never a WARNING's exit 1
+        signal = signals.behind(bug)
+        if signal:
+            raise signal from None
         _report_bug(bug, arguments)
     return UNKNOWN
 

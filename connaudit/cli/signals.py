@@ -30,6 +30,14 @@ def _interrupt(number: int, _frame: FrameType | None) -> None:
     raise Interrupted(number)
 
 
+def behind(error: BaseException) -> Interrupted | None:
+    """Return the signal in the course of whose clean-up an error came up, if one was."""
+    context = error.__context__
+    while context is not None and not isinstance(context, Interrupted):
+        context = context.__context__
+    return context
+
+
 def die_by(number: int) -> None:
     """End this process by the signal itself: the shell sees 130, 143 or 129."""
     signal.signal(number, signal.SIG_DFL)

@@ -2,15 +2,19 @@
 
 import signal
 import socket
+import sys
 import time
+from collections.abc import Callable
 from types import FrameType
+from typing import Any
 
 import pytest
 
 from connaudit.engines import Budget
+from connaudit.engines.postgresql import loop as loop_module
 from connaudit.engines.postgresql import take
 from connaudit.engines.postgresql.dial import Place, conninfo
-from connaudit.engines.postgresql.loop import Loop, Steps
+from connaudit.engines.postgresql.loop import Loop, Steps, Wait
 from connaudit.engines.postgresql.wire import Connection
 from connaudit.errors import NameUnknown, Refused, TimedOut
 from connaudit.snapshot import Fact, Snapshot
@@ -19,6 +23,8 @@ from tests.engines.postgresql import ALL, failure, snapshot, take_all, target
 from tests.faults import Proxy, refused_port
 from tests.servers import Running, until
 
+BORDERS = ("__init__", "__enter__", "__exit__", "close")  # nothing to end well yet, or no more
+TraceFunction = Callable[[FrameType, str, Any], Any]
 HERE = "127.0.0.1"
 SLEEPERS = "select count(*) from pg_stat_activity where query = 'select pg_sleep(57)' and state = 'active'"
 OURS = "select count(*) from pg_stat_activity where application_name = 'connaudit'"
@@ -142,6 +148,53 @@ def test_a_signal_ends_a_run_and_its_statements(postgres: Running) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     until(lambda: postgres.ask(SLEEPERS) == [(0,)], within=1)
+
+
+class Signal(BaseException):
+    """What a handler of signals raises, wherever the program stands."""
+
+
+def converse() -> None:
+    """Hold a conversation of two waits over a socket, from its beginning to its end."""
+    ours, theirs = socket.socketpair()
+
+    def steps() -> Steps[None]:
+        for _ in range(2):
+            theirs.send(b"!")
+            assert (yield Wait(time.monotonic() + 9, ours.fileno()))
+
+    with ours, theirs, Loop() as loop:
+        loop.start(0, steps())
+        while loop.is_busy:
+            list(loop.turn())
+
+
+def test_a_signal_at_any_line_of_the_loop_passes_through_it() -> None:
+    lines = 0
+
+    def interrupt(frame: FrameType, event: str, argument: object) -> TraceFunction | None:
+        nonlocal left
+        if frame.f_code.co_filename != loop_module.__file__ or frame.f_code.co_name in BORDERS:
+            return None
+        if event == "line":
+            left -= 1
+            if left < 0:
+                raise Signal
+        return interrupt
+
+    before = sys.gettrace()
+    while True:
+        left = lines
+        try:
+            sys.settrace(interrupt)
+            converse()
+        except Signal:
+            lines += 1
+        else:
+            break
+        finally:
+            sys.settrace(before)
+    assert lines > 60
 
 
 def test_closing_the_iterator_closes_the_connections(postgres: Running) -> None:

@@ -5,6 +5,7 @@ when its time was up. Names are looked up in daemon threads, because the C libra
 a thread that hangs there neither delays the loop nor keeps the process alive at its end.
 """
 
+import contextlib
 import heapq
 import itertools
 import queue
@@ -188,7 +189,8 @@ class Loop:
     def _forget(self, task: _Task) -> None:
         """Stop watching. libpq may close a socket and open another under the same number: never keep one registered."""
         if task.wait is not None and task.wait.fd is not None:
-            self._selector.unregister(task.wait.fd)
+            with contextlib.suppress(KeyError):  # a signal came between the wait and its registration
+                self._selector.unregister(task.wait.fd)
         task.wait = None
 
     def _collect(self, until: float | None) -> None:
