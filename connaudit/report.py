@@ -57,6 +57,9 @@ class Unit(Enum):
     COUNT = "count"
     CONNECTIONS = "connections"
     RATIO = "ratio"
+    NUMBER = "number"  # of nothing that can be counted: a rate, a chance
+    NUMBERS = "numbers"  # several of them
+    TREND = "trend"  # how a number went: its means over equal parts of a time; None where nothing was sampled
     TIMESTAMP = "timestamp"
     SQL = "sql"  # text of a statement: may be long, is cut first, never shown by monitoring formats
 
@@ -83,7 +86,7 @@ class Column:
     @property
     def is_number(self) -> bool:
         """Whether values stand to the right."""
-        return self.unit in (Unit.SECONDS, Unit.COUNT, Unit.CONNECTIONS, Unit.RATIO)
+        return self.unit in (Unit.SECONDS, Unit.COUNT, Unit.CONNECTIONS, Unit.RATIO, Unit.NUMBER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +155,50 @@ class Story:
 
 
 @dataclass(frozen=True, slots=True)
+class Plot:
+    """How a number went between two instants, seconds since 1970; where nothing was sampled it has no point."""
+
+    title: str
+    begin: float
+    end: float
+    points: tuple[tuple[float, float], ...]  # instants and values, in the order of time
+    limit: float | None = None  # the most that it can be
+
+    def parts(self, count: int) -> tuple[float | None, ...]:
+        """Return the mean of each of so many equal parts of the time; None where nothing was sampled.
+
+        >>> Plot("used", 0, 40, ((1, 2), (9, 4), (35, 5))).parts(4)
+        (3.0, None, None, 5.0)
+        """
+        parts: list[list[float]] = [[] for _ in range(count)]
+        for at, value in self.points:
+            place = int((at - self.begin) / (self.end - self.begin) * count)
+            if 0 <= place <= count:
+                parts[min(place, count - 1)].append(value)
+        return tuple(sum(part) / len(part) if part else None for part in parts)
+
+    @property
+    def peak(self) -> float:
+        """Return the highest value; 0 if there is none."""
+        return max((value for _, value in self.points), default=0.0)
+
+    def runs(self) -> list[tuple[tuple[float, float], ...]]:
+        """Return the points in runs, between which samples are missing: for three times as long as is usual.
+
+        >>> [len(run) for run in Plot("", 0, 9, ((0, 1), (1, 1), (2, 1), (6, 1), (7, 1))).runs()]
+        [3, 2]
+        """
+        steps = sorted(after - before for (before, _), (after, _) in zip(self.points, self.points[1:], strict=False))
+        longest = 3 * steps[len(steps) // 2] if steps else 0.0
+        runs: list[list[tuple[float, float]]] = []
+        for at, value in self.points:
+            if not runs or at - runs[-1][-1][0] > longest:
+                runs.append([])
+            runs[-1].append((at, value))
+        return [tuple(run) for run in runs]
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """Of which target an outcome speaks."""
 
@@ -185,6 +232,7 @@ class Report:
     gaps: tuple[Gap, ...] = ()
     notes: tuple[str, ...] = ()
     story: Story | None = None  # where several diagnostics were asked, and this one names the cause
+    plots: tuple[Plot, ...] = ()  # what a history knows of the target, for formats that can draw
 
 
 @dataclass(frozen=True, slots=True)

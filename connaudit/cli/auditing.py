@@ -130,10 +130,19 @@ def informed(setup: Setup, fleet: Fleet, begun: Begun) -> Fleet:
     return with_growth(setup, fleet, begun.moment.timestamp())
 
 
+def illustrated(setup: Setup, outcomes: tuple[Outcome, ...], begun: Begun) -> tuple[Outcome, ...]:
+    """Return the outcomes with plots of what went before, where the format can draw."""
+    if setup.settings.format != "html" or setup.settings["from"]:
+        return outcomes
+    from connaudit.cli.growth import with_plots
+
+    return with_plots(setup, outcomes, begun.moment.timestamp())
+
+
 def conclude(setup: Setup, audited: Audited, begun: Begun, style: Style, write: Write = output.write) -> int:
     """Keep what was told, write what is to be said of it, and return the exit status."""
-    settings, outcomes = setup.settings, audited.outcomes
-    errors = [*audited.fleet.errors, *kept(audited, settings)]
+    settings, outcomes = setup.settings, illustrated(setup, audited.outcomes, begun)
+    errors = [*audited.fleet.errors, *kept(setup, audited)]
     changes = changed(setup, outcomes, begun.moment)
     errors += changes.errors if changes else ()
     status = worst([exit_status(outcomes, settings), Status.UNKNOWN if errors else Status.OK])
@@ -211,28 +220,38 @@ def sample(target: Target, taken: Taken, sql: Sql) -> Sample:
 
 def besides(settings: Values) -> frozenset[Fact]:
     """Return the facts to read beyond those that are asked for now: what is saved may be asked anything later."""
-    if not settings["save"]:
-        return frozenset()
-    return frozenset(Fact) - {Fact.QUERIES} if settings["sql"] is Sql.NONE else frozenset(Fact)
+    if settings["save"]:
+        return frozenset(Fact) - {Fact.QUERIES} if settings["sql"] is Sql.NONE else frozenset(Fact)
+    return frozenset({Fact.SESSIONS, Fact.STATES}) if settings["record"] else frozenset()
 
 
 def replayed(setup: Setup, asked: Sequence[Diagnostic], today: date) -> Audited:
     """Judge samples of a file."""
     from connaudit.cli import saving
 
+    if setup.settings["record"]:
+        raise UsageError("--record stores what servers tell now: not what --from has read")
     samples = saving.read(setup)
     fleet = saving.fleet(setup, samples, asked, today)
     return Audited(fleet, saving.judge(fleet, samples), samples)
 
 
-def kept(audited: Audited, settings: Values) -> Iterator[ConnauditError]:
+def kept(setup: Setup, audited: Audited) -> Iterator[ConnauditError]:
     """Keep what was told where that is asked for; yield why it could not be kept."""
+    settings = setup.settings
     if settings["save"]:
         from connaudit.cli import saving
 
         try:
             saving.write(audited.samples, settings["save"], output.public_words(audited.fleet.targets))
         except OutputError as error:
+            yield error
+    if settings["record"]:
+        from connaudit.cli.remembering import record
+
+        try:
+            record(setup, {sample.target: sample.taken for sample in audited.samples}, datetime.now(UTC))
+        except ConnauditError as error:
             yield error
 
 

@@ -131,23 +131,36 @@ def _discard_stdout() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
+def write_all(chunks: Iterable[str], destination: str | None) -> None:
+    """Write what is too much for one text: to stdout as it comes, or in place of a file that is for its owner alone."""
+    if destination not in (None, "-"):
+        _replace_file(chunks, str(destination), 0o600)
+        return
+    for chunk in chunks:
+        stream(chunk)
+
+
 def replace_file(text: str, path: str, *, private: bool = False) -> None:
     """Put text in place of a file: a reader sees the old one or the new one, never half of one.
 
     A `private` one is for its owner alone, whatever the umask.
     """
-    data = text.encode("utf-8", "backslashreplace")
+    _replace_file([text], path, 0o600 if private else 0o666)
+
+
+def _replace_file(chunks: Iterable[str], path: str, mode: int) -> None:
+    data = (chunk.encode("utf-8", "backslashreplace") for chunk in chunks)
     try:
         if os.path.exists(path) and not os.path.isfile(path):  # /dev/stdout, a named pipe: nothing to rename over
             with open(path, "wb") as special:
-                special.write(data)
+                special.writelines(data)
         else:
-            _write_beside(data, os.path.realpath(path), 0o600 if private else 0o666)
+            _write_beside(data, os.path.realpath(path), mode)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from None
 
 
-def _write_beside(data: bytes, path: str, mode: int) -> None:
+def _write_beside(data: Iterable[bytes], path: str, mode: int) -> None:
     """Write a new file and rename it; it is readable as the umask says, where tempfile's 0600 would hide a report."""
     beside = f"{path}.{os.getpid()}.tmp"
     with contextlib.suppress(FileNotFoundError):  # of a process of this number that was killed
@@ -155,7 +168,7 @@ def _write_beside(data: bytes, path: str, mode: int) -> None:
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
+            file.writelines(data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)

@@ -2,14 +2,18 @@
 
 import os
 from collections.abc import Mapping
+from datetime import datetime
 
 from connaudit.cli import output
 from connaudit.cli.planning import Setup
+from connaudit.engines import Taken
 from connaudit.history.store import Store, default_path
 from connaudit.history.store import open as open_store
 from connaudit.history.summing import Keep
+from connaudit.snapshot import Fact
 from connaudit.units import parse_duration
 
+STORED = frozenset({Fact.SESSIONS, Fact.STATES})  # what must be read to be stored
 _KEPT = {"keep_raw": "raw", "keep_hourly": "hourly"}
 
 
@@ -20,6 +24,12 @@ def history(setup: Setup, *, create: bool = True) -> Store:
     """
     told = setup.configuration.history
     return open_store(place(setup), keep=kept(told), create=create, scrub=output.scrubbed)
+
+
+def record(setup: Setup, taken: Mapping[str, Taken], at: datetime) -> None:
+    """Store what each target told, or that it did not; HistoryError or UsageError says why it cannot be done."""
+    with history(setup) as store:
+        store.record(taken, at.timestamp())
 
 
 def place(setup: Setup) -> str:

@@ -26,13 +26,15 @@ APART = {
 
 def listings() -> Mapping[str, tuple[Column, ...]]:
     """Return the columns of the commands that list, by name."""
-    from connaudit.cli import effective, targets, verifying
+    from connaudit.cli import effective, history, targets, verifying
 
     return {
         "config-show": effective.COLUMNS,
         "config-check": verifying.COLUMNS,
         "targets-list": targets.COLUMNS,
         "targets-show": targets.FIELDS,
+        "history-show": history.COLUMNS,
+        "history-plot": history.COLUMNS,
     }
 
 

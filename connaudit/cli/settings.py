@@ -126,6 +126,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "from", ("--from",), "judge what --save has kept, and ask no server; `-` is standard input", metavar="FILE"
     ),
+    Setting("record", ("--record",), "store this run in the history, too", switch=True),
     Setting("fields", ("--fields",), "only these columns; `help` lists them", words, "LIST|help"),
     Setting("sort", ("--sort",), "order rows by a column", metavar="FIELD[:desc]"),
     Setting("limit", ("-n", "--limit"), "at most so many rows", whole(1), "N"),

@@ -166,6 +166,10 @@ class Lines:
         path = self._settings["save"]
         if path:
             output.append(output.scrubbed(saved.to_text([look.sample]), self.public), path, private=True)
+        if self._settings["record"]:
+            from connaudit.cli.remembering import record
+
+            record(self._watch.setup, {look.sample.target: look.sample.taken}, look.begun.moment)
 
     def _write(self, text: str) -> None:
         if self._settings["output"] in (None, "-"):

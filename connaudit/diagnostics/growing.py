@@ -15,16 +15,16 @@ GROWTH = Metric("growth", Measure.COUNT, "connections that come to stay, per hou
 EXHAUSTION = Metric("exhaustion", Measure.SECONDS, "time until none is left; needs a history", falls=True)
 FLANK = "may_be_daily_cycle"
 SUMMARY = (
-    Column("growth_per_hour", "GROWTH/H"),
-    Column("growth_ci95", "GROWTH/H FROM, TO"),
-    Column("growth_proven", "GROWTH PROVEN"),
-    Column("p_value", "P"),
+    Column("growth_per_hour", "GROWTH/H", Unit.NUMBER),
+    Column("growth_ci95", "GROWTH/H FROM, TO", Unit.NUMBERS),
+    Column("growth_proven", "GROWTH PROVEN", Unit.FLAG),
+    Column("p_value", "P", Unit.NUMBER),
     Column("floor_first", "FIRST FLOOR", Unit.CONNECTIONS),
     Column("floor_last", "LAST FLOOR", Unit.CONNECTIONS),
     Column("window_hours", "HOURS", Unit.COUNT),
     Column("coverage", "COVERAGE", Unit.RATIO),
     Column("exhaustion_seconds", "EXHAUSTION", Unit.SECONDS),
-    Column("exhaustion_ci95_seconds", "EXHAUSTION FROM, TO"),
+    Column("exhaustion_ci95_seconds", "EXHAUSTION FROM, TO", Unit.NUMBERS),
     Column("exhaustion_beyond_seconds", "EXHAUSTION BEYOND", Unit.SECONDS),
     Column("caveats", "CAVEATS"),
 )

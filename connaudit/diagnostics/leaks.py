@@ -375,7 +375,7 @@ BRIEF = (
     Column("sessions", "SESSIONS", Unit.COUNT),
     Column("worst", "WORST", show=Show.TABLE),
     Column("oldest_idle_seconds", "OLDEST IDLE", Unit.SECONDS, Show.ROOMY),
-    Column("growth_per_hour", "GROWTH/H", Unit.NONE, Show.ROOMY),
+    Column("growth_per_hour", "GROWTH/H", Unit.NUMBER, Show.ROOMY),
 )
 COLUMNS = (
     Column("app", "APP", show=Show.ALWAYS),

@@ -9,12 +9,13 @@ from collections.abc import Iterable, Sequence
 
 from connaudit.render import words
 from connaudit.render.layout import stands_right
+from connaudit.render.plot import svg
 from connaudit.render.prometheus import family
 from connaudit.render.run import Audited, Run
 from connaudit.render.style import Style
 from connaudit.render.tables import brief_table, check_table, left_out
 from connaudit.render.values import cells, quantity, timestamp
-from connaudit.report import Column, Failure, Metric, Outcome, Report, Show, Status, Table, Unit, Value
+from connaudit.report import Column, Failure, Metric, Outcome, Plot, Report, Show, Status, Table, Unit, Value
 
 _CSS = """
 :root { color-scheme: light dark; --ink: #1d2530; --dim: #5c6773; --page: #f5f6f8; --card: #fff; --line: #dfe3e8;
@@ -47,6 +48,11 @@ td.sql { font-family: ui-monospace, monospace; font-size: .85em; min-width: 20re
 .track { position: relative; height: .8rem; background: var(--line); border-radius: .4rem; overflow: hidden; }
 .fill { height: 100%; width: var(--share); background: var(--edge); }
 .mark { position: absolute; top: 0; bottom: 0; left: var(--share); width: 2px; background: var(--ink); opacity: .55; }
+figure { margin: .8rem 0 0; max-width: 44rem; } figcaption { color: var(--dim); font-size: .85rem; }
+svg { width: 100%; height: auto; } svg text { font-size: 11px; fill: var(--dim); }
+svg .grid { stroke: var(--line); } svg .limit { stroke: var(--critical); stroke-dasharray: 4 3; }
+svg .area { fill: var(--bar); opacity: .3; } svg .line { fill: none; stroke: var(--bar); stroke-width: 1.5; }
+svg circle.line { fill: var(--bar); }
 @media print { body { background: none; } section { break-inside: avoid; } }
 """
 
@@ -124,7 +130,12 @@ def _outcome(outcome: Outcome, style: Style, *, titled: bool) -> list[str]:
     cuts = [f'<p class="dim">{_text(cut)}</p>' for cut in (left_out(outcome.table) if outcome.table else [])]
     sentence = f"<p><strong>{_text(outcome.headline)}</strong></p>"
     advice = _list([*outcome.details, *told, *words.hints(outcome)])
-    return [title, sentence, advice, _bars(outcome, style), *tables, *cuts]
+    plots = [_figure(plot, style) for plot in outcome.plots]
+    return [title, sentence, advice, _bars(outcome, style), *plots, *tables, *cuts]
+
+
+def _figure(plot: Plot, style: Style) -> str:
+    return f"<figure><figcaption>{_text(plot.title)}</figcaption>{svg(plot, style)}</figure>"
 
 
 def _list(sentences: Iterable[str]) -> str:

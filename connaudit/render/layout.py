@@ -81,8 +81,8 @@ def _total(widths: Sequence[int]) -> int:
 
 
 def _least(column: Column, natural: int) -> int:
-    """Return to how many cells a column may be cut: numbers and times never."""
-    if column.is_number or column.unit is Unit.TIMESTAMP:
+    """Return to how many cells a column may be cut: numbers, times and trends never."""
+    if column.is_number or column.unit in (Unit.TIMESTAMP, Unit.TREND):
         return natural
     enough = _LEAST_SQL if column.unit is Unit.SQL else _LEAST_TEXT
     return min(natural, max(enough, cell_width(column.label)))

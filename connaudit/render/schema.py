@@ -31,6 +31,9 @@ _OF_UNIT: Mapping[Unit, Schema] = {
     Unit.COUNT: _INTEGER,
     Unit.CONNECTIONS: _INTEGER,
     Unit.RATIO: _NUMBER,
+    Unit.NUMBER: _NUMBER,
+    Unit.NUMBERS: {"type": ["array", "null"], "items": _NUMBER},
+    Unit.TREND: {"type": ["array", "null"], "items": _NUMBER},
     Unit.TIMESTAMP: _TIME,
     Unit.SQL: _TEXT,
 }

@@ -15,6 +15,10 @@ def cells(column: Column, values: Sequence[Value], style: Style) -> list[str]:
     write = _WRITERS.get(column.unit)
     if write:
         return [_number(write, value, style) for value in values]
+    if column.unit is Unit.TREND:
+        from connaudit.render.plot import sparkline
+
+        return [sparkline(value, style) if isinstance(value, tuple) else NOTHING for value in values]
     if column.unit is Unit.TIMESTAMP:
         return [timestamp(value, style) if isinstance(value, str) else shown(value, style) for value in values]
     return [shown(value, style) for value in values]
@@ -31,6 +35,7 @@ _WRITERS: dict[Unit, Callable[[float], str]] = {
     Unit.RATIO: format_percent,
     Unit.COUNT: format_number,
     Unit.CONNECTIONS: format_number,
+    Unit.NUMBER: format_number,
 }
 
 
