@@ -8,13 +8,17 @@ readme.json was recorded from the demonstration, then given the addresses and ag
 
 import io
 import json
+import math
 import os
 import re
 import shlex
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from unittest import mock
 
@@ -22,11 +26,13 @@ import click
 
 from connaudit import engines
 from connaudit.cli import recipes
+from connaudit.cli.auditing import Begun
 from connaudit.cli.commands import tree
 from connaudit.cli.main import run
 from connaudit.cli.settings import SETTINGS
 from connaudit.diagnostics import NAMES, diagnostic
 from connaudit.engines import Budget
+from connaudit.history import store
 from connaudit.render import FORMATS
 from connaudit.snapshot import Fact, Snapshot
 from connaudit.targets import Target
@@ -40,22 +46,45 @@ SHARED = {setting.name.replace("-", "_") for setting in SETTINGS}
 CONFIGURATION = 'version = 1\n[targets.prod-eu]\ndsn = "postgresql://monitor@db.eu.example.net/shop"\n'
 
 
+DAY = 86400
+
+
+def snapshot() -> Snapshot:
+    """Return what the server of the examples tells."""
+    return Snapshot.from_json(json.loads(SAVED.read_text(encoding="utf-8")))
+
+
 def take(targets: Sequence[Target], _facts: frozenset[Fact], _budget: Budget) -> Iterator[tuple[int, Snapshot]]:
     """Answer as an engine does, with the saved snapshot."""
     for index, _ in enumerate(targets):
-        yield index, Snapshot.from_json(json.loads(SAVED.read_text(encoding="utf-8")))
+        yield index, snapshot()
+
+
+def remember_a_week(file: Path, told: Snapshot) -> None:
+    """Record the week before: days with their office hours, and a leak below them."""
+    now = datetime.fromisoformat(told.taken_at).timestamp()
+    with store.open(file) as history:
+        for hour in range(7 * 24):
+            at = now - 7 * DAY + (hour + 0.5) * 3600
+            office = max(0.0, math.sin((at % DAY - DAY / 3) / DAY * 2 * math.pi))
+            used = 14 + round(hour * 0.13 + office * 7) + hour * 37 % 5
+            history.record({"prod-eu": replace(told, capacity=replace(told.capacity, used=used + 1))}, at)
 
 
 @contextmanager
 def replaying() -> Iterator[None]:
-    """Let the saved snapshot be the only server there is, and a configuration name it."""
+    """Let the saved snapshot be the only server there is, a configuration name it, and a history know it."""
     with tempfile.TemporaryDirectory() as home:
         file = Path(home) / "config.toml"
         file.write_text(CONFIGURATION, encoding="utf-8")
         surroundings = {"HOME": home, "CONNAUDIT_CONFIG": str(file), "CONNAUDIT_WIDTH": str(WIDTH), "LANG": "C.UTF-8"}
+        told = snapshot()
+        moment = datetime.fromisoformat(told.taken_at)
+        remember_a_week(store.default_path({}, home, root=False), told)
         with (
             mock.patch.dict(engines.ENGINES, {"postgresql": __name__}),
-            mock.patch.dict(os.environ, surroundings, clear=True),
+            mock.patch.dict(os.environ, {**surroundings, "XDG_STATE_HOME": f"{home}/.local/state"}, clear=True),
+            mock.patch.object(Begun, "now", return_value=Begun(time.monotonic(), moment)),
         ):
             yield
 
@@ -103,8 +132,21 @@ def code(text: str) -> str:
 
 def commands() -> str:
     """Return every command with the first sentence of its help."""
-    rows = [(code(f"connaudit {name}"), first_sentence(command.help or "")) for name, command in leaves(tree())]
+    rows = [(code(f"connaudit {name}"), first_sentence(command.help or "")) for name, command in told(tree())]
     return table(("Command", "What it tells"), rows)
+
+
+def told(group: click.Group) -> Iterator[tuple[str, click.Command]]:
+    """Yield the commands as `leaves` does, but `watch` once: it has a command for each check, all alike."""
+    seen = False
+    for name, command in leaves(group):
+        if not name.startswith("watch "):
+            yield name, command
+        elif not seen:
+            seen = True
+            watch = group.get_command(click.Context(group), "watch")
+            assert watch
+            yield "watch [CHECK]", watch
 
 
 def leaves(group: click.Group, before: str = "") -> Iterator[tuple[str, click.Command]]:
@@ -130,12 +172,19 @@ def options() -> str:
 
 def own_options() -> str:
     """Return the options of each command that it alone has."""
-    rows = [
-        (code(f"connaudit {name}"), *row)
-        for name, command in leaves(tree())
-        for row in rows_of(command, lambda option: option.name not in SHARED)
-    ]
-    return table(("Command", "Option", "Meaning"), rows)
+    every = dict(leaves(tree()))
+    rows = []
+    for name, command in every.items():
+        watched = every.get(name.removeprefix("watch ")) if name.startswith("watch ") else None
+        words = code("connaudit watch [CHECK]" if watched else f"connaudit {name}")
+        rows += [(words, *row) for row in rows_of(command, _without(SHARED, watched))]
+    return table(("Command", "Option", "Meaning"), dict.fromkeys(rows))
+
+
+def _without(names: set[str], known: click.Command | None) -> Callable[[click.Option], bool]:
+    """Return what leaves out options of these names, and those of a command that is known."""
+    left_out = names | {option.name for option in (known.params if known else ()) if option.name}
+    return lambda option: option.name not in left_out
 
 
 def rows_of(command: click.Command, wanted: Callable[[click.Option], bool]) -> list[tuple[str, str]]:

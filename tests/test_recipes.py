@@ -1,8 +1,10 @@
 """The recipes of `connaudit help cron`, each run as far as it can be without the system that it is for."""
 
+import json
 import os
 import re
 import shutil
+import signal
 import stat
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -52,6 +54,11 @@ class Host:
         )
         return Done(done.returncode, done.stdout, done.stderr)
 
+    def history(self) -> list[bytes]:
+        """Return what is stored of the target, a sample each."""
+        exported = self.run(f"{PROGRAM} history export").out.splitlines()
+        return [line for line in exported if json.loads(line)["kind"] == "target"]
+
 
 @dataclass(frozen=True, slots=True)
 class Done:
@@ -99,7 +106,7 @@ LIST_ALL = {"CONNAUDIT_IDLE_TX_MIN_AGE": "0s"}
 
 
 def test_no_command_line_for_cron_has_a_percent_sign() -> None:
-    for recipe in (recipes.CRON, recipes.HEARTBEAT, recipes.TEXTFILE):
+    for recipe in (recipes.CRON, recipes.HEARTBEAT, recipes.RECORD, recipes.TEXTFILE):
         assert "%" not in "".join(line for line in recipe.splitlines() if not line.startswith("#"))
 
 
@@ -125,6 +132,12 @@ def test_cron_hears_of_a_target_out_of_reach(host: Host) -> None:
     assert done.status == 3
     assert b"UNKNOWN" in done.out
     assert b"[refused]" in done.err
+
+
+def test_cron_keeps_a_history_and_hears_nothing_of_it(host: Host) -> None:
+    for _ in range(2):
+        assert host.run(crontab(host.here(recipes.RECORD))) == Done(0, b"", b"")
+    assert len(host.history()) == 2
 
 
 def test_a_percentage_reaches_us_through_a_crontab_as_pct_only(host: Host) -> None:
@@ -183,6 +196,7 @@ def test_the_service_runs_with_the_credential_that_systemd_hands_it(host: Host, 
     host.config.write_text(text.replace(str(host.home / "prod-eu.pw"), f"${{CREDENTIALS_DIRECTORY}}/{name}"))
     done = host.run(service["ExecStart"], CREDENTIALS_DIRECTORY=str(credentials), LANG="C")
     assert (done.status, done.err) == (0, b"")
+    assert len(host.history()) == 1
     missing = host.run(service["ExecStart"])
     assert missing.status == 3
     assert b"LoadCredential" in missing.err
@@ -230,7 +244,7 @@ def test_nagios_gets_one_line_with_perfdata_and_nothing_else(host: Host) -> None
 
 @pytest.mark.parametrize(("left", "expected"), [(0, 0), (1, 1), (6, 2)])
 def test_a_ci_job_fails_for_what_tests_leave_open(postgres: Running, tmp_path: Path, left: int, expected: int) -> None:
-    gate, report = (line for line in recipes.CI.splitlines() if not line.startswith("#"))
+    _, gate, report = (line for line in recipes.CI.splitlines() if not line.startswith("#"))
     host, summary = Host(tmp_path), tmp_path / "summary.md"
     env = {"DATABASE_URL": postgres.url(), "GITHUB_STEP_SUMMARY": str(summary)}
     env["PATH"] = f"{PROGRAM.parent}:{os.environ['PATH']}"
@@ -244,3 +258,37 @@ def test_a_ci_job_fails_for_what_tests_leave_open(postgres: Running, tmp_path: P
     assert (gated.status, gated.err) == (expected, b"")
     assert (b"::" in gated.out) == (expected > 0)
     assert summary.read_text().startswith("## connaudit check: ")
+
+
+HOLDER = """\
+import os, psycopg, sys, time
+with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as connection:
+    connection.execute("select 1")
+    os.write(1, b"1")
+    os.close(1)
+    os.close(2)
+    time.sleep(60)
+"""
+TESTS = """\
+import pathlib, subprocess, sys
+if {leaves}:
+    holder = subprocess.Popen([sys.executable, "-c", {HOLDER!r}], stdout=subprocess.PIPE)
+    holder.stdout.read()
+    pathlib.Path("holder").write_text(str(holder.pid))
+"""
+
+
+@pytest.mark.parametrize(("leaves", "expected"), [(False, 0), (True, 1)])
+def test_a_ci_job_fails_if_its_tests_leave_a_session_behind(
+    postgres: Running, tmp_path: Path, leaves: bool, expected: int
+) -> None:
+    gate = next(line for line in recipes.CI.splitlines() if line.startswith("connaudit leaks"))
+    (tmp_path / "manage.py").write_text(TESTS.format(leaves=leaves, HOLDER=HOLDER))
+    env = {"DATABASE_URL": postgres.url(), "PATH": f"{PROGRAM.parent}:{os.environ['PATH']}"}
+    try:
+        done = Host(tmp_path).run(gate, **env)
+    finally:
+        if leaves:
+            os.kill(int((tmp_path / "holder").read_text()), signal.SIGKILL)
+    assert (done.status, done.out) == (expected, b"")
+    assert (b"nothing was left behind" in done.err) != leaves

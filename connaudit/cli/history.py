@@ -2,7 +2,6 @@
 
 import fnmatch
 import json
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -12,7 +11,7 @@ from typing import Any
 import click
 
 from connaudit.cli import output
-from connaudit.cli.auditing import style_of, utc
+from connaudit.cli.auditing import Begun, style_of, utc
 from connaudit.cli.commands import Several
 from connaudit.cli.flags import click_option
 from connaudit.cli.listing import invocation, is_for_people, options, write
@@ -97,7 +96,7 @@ def asked(setup: Setup, targets: Sequence[str], flags: Sequence[Any]) -> Questio
         if metric != "used":
             raise UsageError(f"--metric: {metric} is told of a whole target, and not by {', '.join(by)}")
         metric = "sessions"  # what of it belongs to whom
-    now = time.time()
+    now = Begun.now().moment.timestamp()
     return Question(tuple(targets), now - since, now, metric, by)
 
 
@@ -222,7 +221,7 @@ def _prune(context: click.Context, /, **flags: Any) -> int:
     """Forget what is older than [history] keeps. Hours are summed up before; record does so once an hour."""
     setup = set_up(invocation("history-prune", context, flags))
     with history(setup, create=False) as store:
-        gone = store.prune(time.time())
+        gone = store.prune(Begun.now().moment.timestamp())
     output.write(f"forgot {plural(gone.samples, 'sample')} and {plural(gone.hours, 'hour')}\n", None)
     return int(Status.OK)
 
@@ -232,7 +231,7 @@ def _export(context: click.Context, /, **flags: Any) -> int:
     """Write everything as lines of JSON. Target by target and day by day, for other programs."""
     setup = set_up(invocation("history-export", context, flags))
     back = Sources("history", setup.call.given, setup.call.environment).effective(ALL_SINCE).value
-    begin = 0.0 if back is None else time.time() - back
+    begin = 0.0 if back is None else Begun.now().moment.timestamp() - back
     with history(setup, create=False) as store:
         chunks = (output.scrubbed("".join(chunk)) for chunk in _chunks(store.export(begin)))
         output.write_all(chunks, setup.settings["output"])

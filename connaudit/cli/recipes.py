@@ -14,6 +14,11 @@ HEARTBEAT = """\
 curl -fsS -m 10 --retry 5 -o /dev/null --data-binary @/var/lib/connaudit/last.txt https://hc.example.net/ping/UUID/$?
 """
 
+RECORD = """\
+# A history: how connections grow, and when the server will be full.
+* * * * *  /opt/connaudit/bin/connaudit record -q --deadline 50s
+"""
+
 TEXTFILE = """\
 # For node_exporter's textfile collector; the file is replaced at once.
 * * * * *  /opt/connaudit/bin/connaudit check --exit-zero -f prometheus -o /var/lib/node_exporter/connaudit.prom
@@ -32,7 +37,7 @@ Type=oneshot
 User=connaudit
 StateDirectory=connaudit
 LoadCredential=prod-us:/etc/connaudit/prod-us.pw
-ExecStart=/opt/connaudit/bin/connaudit check
+ExecStart=/opt/connaudit/bin/connaudit check --record
 # A warning is no failed unit: it would page like a critical.
 SuccessExitStatus=1
 TimeoutStartSec=60
@@ -66,7 +71,8 @@ define service {
 """
 
 CI = """\
-# Nothing may be left open by the tests; everybody sees the whole report.
+# Whatever the tests leave behind fails the job; everybody sees the report.
+connaudit leaks env:DATABASE_URL --around -- python manage.py test
 connaudit count env:DATABASE_URL --app 'shop-tests*' -w count=0 -c count=5 -f github
 connaudit check env:DATABASE_URL -f markdown >> "$GITHUB_STEP_SUMMARY"
 """

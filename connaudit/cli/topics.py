@@ -115,6 +115,8 @@ In a crontab:
 
 {heartbeat}
 
+{record}
+
 {textfile}
 
 As a systemd service with its timer:
