@@ -1,15 +1,14 @@
 """The tree of commands; each is imported when it is called."""
 
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
 import click
 
 from connaudit import __version__
-from connaudit.cli.flags import click_option
-from connaudit.cli.settings import SETTINGS
-from connaudit.diagnostics import NAMES
 
+ALONE = (["-h"], ["--help"], ["-V"], ["--version"])
 # Commands that are no diagnostics: name -> module and attribute.
 OTHERS = {
     "check": "connaudit.cli.check:command",
@@ -89,7 +88,7 @@ class Commands(Several):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names in the order of the help."""
-        return [*NAMES, *OTHERS]
+        return list(SUMMARIES)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write what each command is for."""
@@ -98,19 +97,19 @@ class Commands(Several):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return the command of exactly that name."""
-        if cmd_name in NAMES and cmd_name not in MORE:
-            from connaudit.cli.auditing import command
-
-            return command(cmd_name)
         if cmd_name in OTHERS | MORE:
             module, attribute = (OTHERS | MORE)[cmd_name].split(":")
             found: click.Command = getattr(import_module(module), attribute)
             return found
+        if cmd_name in SUMMARIES:
+            from connaudit.cli.auditing import command
+
+            return command(cmd_name)
         return None
 
 
-def tree() -> click.Group:
-    """Return the whole tree."""
+def tree(arguments: Sequence[str] = ()) -> click.Group:
+    """Return the whole tree; for arguments that ask no command anything, without the options that commands share."""
 
     @click.pass_context
     def callback(context: click.Context, /, **flags: Any) -> None:
@@ -127,7 +126,7 @@ def tree() -> click.Group:
                 callback=_version,
                 help="Show the version and leave.",
             ),
-            *(_hidden(click_option(setting)) for setting in SETTINGS),
+            *([] if arguments in ALONE else _shared()),
         ],
         callback=callback,
         help="Who holds this database's connections, why, and what should be changed?\n\n"
@@ -139,10 +138,15 @@ def tree() -> click.Group:
     )
 
 
-def _hidden(option: click.Option) -> click.Option:
-    """Return an option that every command shows in its own help."""
-    option.hidden = True
-    return option
+def _shared() -> list[click.Option]:
+    """Return the options that every command shows in its own help."""
+    from connaudit.cli.flags import click_option
+    from connaudit.cli.settings import SETTINGS
+
+    options = [click_option(setting) for setting in SETTINGS]
+    for option in options:
+        option.hidden = True
+    return options
 
 
 def _version(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:

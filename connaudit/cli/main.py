@@ -36,7 +36,7 @@ def run(arguments: Sequence[str]) -> int:
     from connaudit.cli.output import say
     from connaudit.errors import ConnauditError
 
-    commands = tree()
+    commands = tree(list(arguments))
     try:
         if not arguments and "_CONNAUDIT_COMPLETE" not in os.environ:  # a shell that completes gives none
             sys.stderr.write(commands.get_help(click.Context(commands, info_name="connaudit")) + "\n")

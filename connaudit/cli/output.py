@@ -5,11 +5,13 @@ import os
 import signal
 import sys
 from collections.abc import Iterable, Mapping
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from connaudit.cli.signals import Interrupted
 from connaudit.errors import OutputError
-from connaudit.targets import Secret, Target
+
+if TYPE_CHECKING:
+    from connaudit.targets import Target
 
 LEAST_SECRET = 5  # characters; a shorter one would be found in half of all words
 
@@ -41,6 +43,8 @@ def scrubbed(text: str, public: Iterable[str] = ()) -> str:
 
     A password that is also somebody's name (`public`) hides nothing by being cut out of a table.
     """
+    from connaudit.targets import Secret
+
     open_words = set(public)
     for secret in Secret.known:
         value = secret.reveal()
@@ -50,7 +54,7 @@ def scrubbed(text: str, public: Iterable[str] = ()) -> str:
     return text
 
 
-def public_words(targets: Iterable[Target]) -> set[str]:
+def public_words(targets: "Iterable[Target]") -> set[str]:
     """Return the names that stand in reports by right: roles, databases, hosts."""
     return {
         word

@@ -12,10 +12,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from psycopg import OperationalError, pq
-from psycopg.pq import abc
-
 from connaudit.dataclass import dataclass
+from connaudit.engines.postgresql.binding import OperationalError, abc, pq
 from connaudit.engines.postgresql.loop import FAREWELL, Steps, Wait
 
 _STAGES = {
