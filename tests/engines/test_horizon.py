@@ -160,6 +160,6 @@ def test_slots_that_may_not_be_read_are_a_gap_and_nothing_else_is_lost(postgres_
     finally:
         postgres_any.ask(f"grant {readers} to public")
     (gap,) = (gap for gap in taken.gaps if gap.fact is Fact.HORIZON)
-    assert gap.why.startswith("replication slots and standbys: permission denied")
+    assert gap.why.startswith("replication slots: permission denied")
     assert gap.partial
     assert horizon(taken, client.id) is not None

@@ -29,7 +29,7 @@ _SUBJECTS = {
     "locks": "locks",
     "waiters": "lock waits",
     "prepared": "prepared transactions",
-    "holders": "replication slots and standbys",
+    "holders": "replication slots",
     "roles": "roles: their names and limits",
     "databases": "databases: their names and limits",
     "settings": "settings",

@@ -211,17 +211,13 @@ PREPARED = {
 
 # Who holds back vacuum without a transaction, and whose transaction does not: a VACUUM is passed over by others. A slot
 # holds it back in all databases. Of a walsender with a slot, the slot has what its standby asks for; a logical one is
-# passed over, too. `kind` is slot, standby or vacuum.
+# passed over, too. Standbys without a slot stand in the list of sessions. `kind` is slot or vacuum.
 HOLDERS = {
     12: """
         select 'slot' as kind, slot_name as name, active_pid as pid, slot_type = 'physical' as physical,
                age(xmin) as horizon_age, age(catalog_xmin) as catalog_age, null::float8 as inactive_for
         from pg_get_replication_slots()
         where xmin is not null or catalog_xmin is not null
-        union all
-        select 'standby', application_name, pid, true, age(backend_xmin), null, null
-        from pg_stat_get_activity(null)
-        where datid is null and backend_xmin is not null and pid in (select w.pid from pg_stat_get_wal_senders() as w)
         union all
         select 'vacuum', null, pid, null, null, null, null
         from pg_stat_get_progress_info('VACUUM')
@@ -232,10 +228,6 @@ HOLDERS = {
                date_part('epoch', clock_timestamp() - inactive_since) as inactive_for
         from pg_get_replication_slots()
         where xmin is not null or catalog_xmin is not null
-        union all
-        select 'standby', application_name, pid, true, age(backend_xmin), null, null
-        from pg_stat_get_activity(null)
-        where datid is null and backend_xmin is not null and pid in (select w.pid from pg_stat_get_wal_senders() as w)
         union all
         select 'vacuum', null, pid, null, null, null, null
         from pg_stat_get_progress_info('VACUUM')

@@ -9,7 +9,7 @@ from connaudit.engines.postgresql import dial, gaps, guards
 from connaudit.engines.postgresql.asking import Answers, ask
 from connaudit.engines.postgresql.capacity import capacity
 from connaudit.engines.postgresql.dial import Caller
-from connaudit.engines.postgresql.holders import holders, vacuums
+from connaudit.engines.postgresql.holders import slots, standbys, vacuums
 from connaudit.engines.postgresql.loop import Steps
 from connaudit.engines.postgresql.rows import (
     DatabaseRow,
@@ -147,6 +147,7 @@ def _snapshot(
     known = names(encoding, roles if "roles" in told else None, databases if "databases" in told else None)
     details = _details(server, rows, told, known)
     settings = read(told.get("settings"), guards.SettingRow)
+    held = read(told.get("holders"), HolderRow)
     return Snapshot(
         target=target.name,
         server=_server(server, connection),
@@ -157,7 +158,7 @@ def _snapshot(
         auditor=_auditor(server, connection, answers),
         sessions=tuple(session(row, details) for row in rows),
         prepared=tuple(_prepared(row, known) for row in read(told.get("prepared"), PreparedRow)),
-        holders=tuple(holders(read(told.get("holders"), HolderRow), encoding)),
+        holders=(*slots(held, encoding), *standbys(rows, encoding)) if Fact.HORIZON in facts else (),
         databases=tuple(sorted(known.databases.values())),
         guards=guards.guards(settings, read(told.get("overrides"), guards.OverrideRow), encoding),
         gaps=tuple(
