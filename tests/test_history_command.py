@@ -369,7 +369,7 @@ def test_a_page_shows_what_went_before(postgres: Running, home: Path, tmp_path: 
     config = configured(tmp_path, postgres, path=str(file(home)))
     page = connaudit("count", "-f", "html", "--config", config).out
     assert page.count("<svg") == 1
-    assert "connections in use, 7d00h" in page
+    assert "connections in use, the last 7 days" in page
     assert page.count('class="limit"') == 1
     assert "<svg" not in connaudit("count", "-f", "html", "--config", "none", env=env(tmp_path / "none", postgres)).out
 

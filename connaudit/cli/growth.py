@@ -10,9 +10,8 @@ from connaudit.diagnostics import leaks
 from connaudit.errors import ConnauditError, NoHistory
 from connaudit.history.store import Store
 from connaudit.report import Outcome, Plot, Report
-from connaudit.units import format_duration
 
-WINDOW = 7 * 86400.0
+DAYS = 7  # that plots go back
 PLOTS = (  # metric, title, and whether the limit of the server is its limit
     ("used", "connections in use", True),
     ("idle_in_transaction", "idle in transaction", False),
@@ -66,9 +65,9 @@ def _illustrated(outcomes: Sequence[Outcome], store: Store, at: float) -> Iterat
 
 
 def _plots(target: str, store: Store, at: float) -> Iterator[Plot]:
-    begin = at - WINDOW
+    begin = at - DAYS * 86400.0
     usable = store.series(target, "usable", begin, until=at)
     limit = usable[0].points[-1][1] if usable else None
     for metric, title, most in PLOTS:
         for series in store.series(target, metric, begin, until=at):
-            yield Plot(f"{title}, {format_duration(WINDOW)}", begin, at, series.points, limit if most else None)
+            yield Plot(f"{title}, the last {DAYS} days", begin, at, series.points, limit if most else None)

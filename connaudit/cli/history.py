@@ -191,23 +191,27 @@ def _moment(at: float) -> str:
     return utc(datetime.fromtimestamp(at, UTC))
 
 
+def _answered(
+    command: str, context: click.Context, targets: Sequence[str], flags: dict[str, Any]
+) -> tuple[Setup, Question, list[Line]]:
+    """Return what is asked by a call, and the answer."""
+    setup = set_up(invocation(command, context, flags))
+    with history(setup, create=False) as store:
+        question = asked(setup, targets, setup.call.given)
+        return setup, question, lines(store, question)
+
+
 @click.pass_context
 def _show(context: click.Context, /, targets: tuple[str, ...], **flags: Any) -> int:
     """Show how connections went. A line for each target, or for each group of one with --by."""
-    setup = set_up(invocation("history-show", context, flags))
-    with history(setup, create=False) as store:
-        question = asked(setup, targets, setup.call.given)
-        answer = lines(store, question)
+    setup, question, answer = _answered("history-show", context, targets, flags)
     return write(table(answer, question), setup)
 
 
 @click.pass_context
 def _plot(context: click.Context, /, targets: tuple[str, ...], **flags: Any) -> int:
     """Draw how connections went. A plot for each target, or for the largest groups of one with --by."""
-    setup = set_up(invocation("history-plot", context, flags))
-    with history(setup, create=False) as store:
-        question = asked(setup, targets, setup.call.given)
-        answer = lines(store, question)
+    setup, question, answer = _answered("history-plot", context, targets, flags)
     if not is_for_people(setup):
         return write(table(answer, question), setup)
     plots = [line.plot for _, some in groupby(answer, lambda line: line.target.name) for line in [*some][:MOST_PLOTS]]
