@@ -65,7 +65,7 @@ def test_a_dripping_server_sends_a_byte_a_second(mariadb: Running) -> None:
         assert len(client.recv(100)) == 1
         began = time.monotonic()
         assert len(client.recv(100)) == 1
-        assert 0.8 < time.monotonic() - began < 1.5
+        assert 0.8 < time.monotonic() - began < 3
 
 
 def test_a_greeting_may_be_the_last_word(mariadb: Running) -> None:

@@ -44,22 +44,22 @@ def test_many_deaf_servers_cost_one_timeout() -> None:
     with socket.create_server((HERE, 0), backlog=64) as listener:
         began = time.monotonic()
         outcomes = take_all([deaf(listener)] * 40, timeout=0.5)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 5  # one after the other: 20
     assert all(isinstance(outcome, TimedOut) for outcome in outcomes)
 
 
 def test_jobs_bound_how_many_are_open_at_once() -> None:
     with socket.create_server((HERE, 0), backlog=64) as listener:
         began = time.monotonic()
-        take_all([deaf(listener)] * 4, timeout=0.3, jobs=2)
-    assert 0.6 <= time.monotonic() - began < 1
+        take_all([deaf(listener)] * 4, timeout=1, jobs=2)
+    assert 2 <= time.monotonic() - began < 4  # one after the other: 4; all at once: 1
 
 
 def test_the_deadline_ends_what_has_not_begun() -> None:
     with socket.create_server((HERE, 0), backlog=64) as listener:
         began = time.monotonic()
         outcomes = dict(take([deaf(listener)] * 3, ALL, Budget(5, began + 0.4, 1)))
-    assert time.monotonic() - began < 0.7
+    assert time.monotonic() - began < 3
     failures = [outcomes[index] for index in range(3)]
     assert [failure.stage for failure in failures if isinstance(failure, TimedOut)] == ["login", None, None]
 
@@ -78,7 +78,7 @@ def test_a_stuck_name_lookup_is_left_behind(mariadb: Running, monkeypatch: pytes
     try:
         began = time.monotonic()
         first, second = take_all([stuck, target(mariadb)], timeout=0.5, jobs=1)
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 5
     finally:
         ends.set()
     assert isinstance(first, TimedOut)
@@ -148,7 +148,7 @@ def test_closing_the_iterator_closes_the_connections(mariadb: Running) -> None:
             accepted.settimeout(1)
             while accepted.recv(100):
                 pass
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 5
 
 
 def test_few_facts_need_no_grants(mysql_any: Running) -> None:

@@ -152,7 +152,7 @@ def test_a_deaf_server_costs_the_timeout_and_no_more(postgres: Running, deaf: in
     error = failure(target(postgres, hosts=(Host(HERE, deaf),)), timeout=0.5)
     assert isinstance(error, TimedOut)
     assert str(error) == "timed out after 0.5s during tls"
-    assert time.monotonic() - began < 0.8
+    assert 0.5 <= time.monotonic() - began < 3
 
 
 def test_a_deaf_host_does_not_hide_the_next_one(postgres: Running, deaf: int) -> None:

@@ -57,7 +57,7 @@ def test_many_deaf_servers_cost_one_timeout(postgres: Running) -> None:
         one = target(postgres, hosts=(Host(HERE, deaf.getsockname()[1]),))
         began = time.monotonic()
         outcomes = take_all([one] * 40, timeout=0.5)
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < 5  # one after the other: 20
     assert all(isinstance(outcome, TimedOut) for outcome in outcomes)
 
 
@@ -65,8 +65,8 @@ def test_jobs_bound_how_many_are_open_at_once(postgres: Running) -> None:
     with socket.create_server((HERE, 0), backlog=64) as deaf:
         one = target(postgres, hosts=(Host(HERE, deaf.getsockname()[1]),))
         began = time.monotonic()
-        take_all([one] * 4, timeout=0.3, jobs=2)
-    assert 0.6 <= time.monotonic() - began < 1.0
+        take_all([one] * 4, timeout=1, jobs=2)
+    assert 2 <= time.monotonic() - began < 4  # one after the other: 4; all at once: 1
 
 
 def test_the_deadline_ends_what_has_not_begun(postgres: Running) -> None:
@@ -74,7 +74,7 @@ def test_the_deadline_ends_what_has_not_begun(postgres: Running) -> None:
         one = target(postgres, hosts=(Host(HERE, deaf.getsockname()[1]),))
         began = time.monotonic()
         outcomes = dict(take([one] * 3, ALL, Budget(5, began + 0.4, 1)))
-    assert time.monotonic() - began < 0.7
+    assert time.monotonic() - began < 3
     assert [type(outcomes[index]) for index in range(3)] == [TimedOut] * 3
     assert [outcomes[index].stage for index in range(3)] == ["tls", None, None]  # type: ignore[union-attr]
 
@@ -131,7 +131,7 @@ def test_leaving_cancels_what_still_runs(postgres_any: Running) -> None:
             assert time.monotonic() < ends
             assert list(loop.turn(time.monotonic() + 0.02)) == []
         began = time.monotonic()
-    assert time.monotonic() - began < 0.8
+    assert time.monotonic() - began < 5
     until(lambda: postgres_any.ask(SLEEPERS) == [(0,)], within=1)
 
 
@@ -212,7 +212,7 @@ def test_closing_the_iterator_closes_the_connections(postgres: Running) -> None:
             accepted.settimeout(1)
             while accepted.recv(100):
                 pass
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 5
 
 
 def test_few_facts_need_no_grants(postgres: Running) -> None:
