@@ -3,7 +3,7 @@
 from tests.benchmarks import installed as peers
 from tests.benchmarks.crowd import Crowd
 from tests.benchmarks.goals import Findings, Goal
-from tests.benchmarks.installed import Installed
+from tests.benchmarks.installed import IMPORTS, Installed
 from tests.benchmarks.timing import Command, Timing, in_turn
 from tests.faults import Proxy
 from tests.servers import Running
@@ -26,6 +26,7 @@ def postgresql(ours: Installed, server: Running, crowd: Crowd, found: Findings) 
     url = {"DATABASE_URL": server.url()}
     commands = {"connaudit": ours.connaudit(*LISTED, **url), "--json": ours.connaudit(*LISTED, "--json", **url)}
     _all_listed(commands["connaudit"], len(crowd))
+    commands[IMPORTS["psycopg"]] = ours.imports("psycopg")
     psql = peers.psql()
     if psql:
         who = f"host={server.host} port={server.port} user={server.monitor.name} dbname=shop"
@@ -78,5 +79,5 @@ def _goals(name: str, what: str, limit: float, measured: tuple[str, Timing], fou
     peer, timing = measured
     for words, suffix in (("connaudit", ""), ("--json", ", as JSON")):
         ratio = timing.ratio(words, peer) if peer in timing else None
-        beside = timing.beside(peer, words) if peer in timing else f"{peer} is not installed"
+        beside = timing.beside(peer, *IMPORTS.values(), words) if peer in timing else f"{peer} is not installed"
         found.goals.append(Goal(name, what + suffix, limit, ratio, beside=beside))

@@ -2,7 +2,7 @@
 
 from tests.benchmarks import installed as peers
 from tests.benchmarks.goals import Findings, Goal
-from tests.benchmarks.installed import Installed
+from tests.benchmarks.installed import IMPORTS, Installed
 from tests.benchmarks.timing import Command, Failed, Timing, in_turn
 from tests.servers import Running
 
@@ -34,6 +34,7 @@ def count_on_postgresql(ours: Installed, server: Running, found: Findings) -> No
     commands = {
         "psql": Command(psql, "-XAtc", COUNT, _dsn(server), PGPASSWORD=password),
         "connaudit": ours.connaudit("count", DATABASE_URL=server.url()),
+        IMPORTS["psycopg"]: ours.imports("psycopg"),
     }
     if check := peers.there("check_postgres"):
         where = (f"--host={server.host}", f"--port={server.port}", f"--dbuser={server.monitor.name}", "--dbname=shop")
@@ -41,7 +42,7 @@ def count_on_postgresql(ours: Installed, server: Running, found: Findings) -> No
     else:
         found.missing.append("check_postgres is not installed")
     timing = in_turn(commands)
-    beside = timing.beside("psql", "check_postgres", "connaudit")
+    beside = timing.beside("psql", "check_postgres", IMPORTS["psycopg"], "connaudit")
     ratio = timing.ratio("connaudit", "psql")
     found.goals += [
         Goal("G1b", "`count` on PostgreSQL / `psql` (the real binary)", 11, ratio, beside=beside),
@@ -62,6 +63,7 @@ def count_on_mysql(ours: Installed, server: Running, found: Findings) -> None:
             client, "--no-defaults", *login, "-e", "show status like 'Threads_connected'", MYSQL_PWD=password
         ),
         "connaudit": ours.connaudit("count", DATABASE_URL=server.url()),
+        IMPORTS["pymysql"]: ours.imports("pymysql"),
     }
     for name, once in (("mytop", ("-b",)), ("innotop", ("-n", "--count", "1"))):
         if peer := peers.there(name):
@@ -71,7 +73,7 @@ def count_on_mysql(ours: Installed, server: Running, found: Findings) -> None:
             found.missing.append(f"{name} is not installed")
     timing = in_turn(commands)
     ratio = timing.ratio("connaudit", "mariadb")
-    beside = timing.beside("mariadb", "mytop", "innotop", "connaudit")
+    beside = timing.beside("mariadb", "mytop", "innotop", IMPORTS["pymysql"], "connaudit")
     found.goals += [
         Goal("G2", "`count` on MariaDB / `mariadb -e`", 8, ratio, beside=beside),
         _memory("MariaDB", 24, timing),
