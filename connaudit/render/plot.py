@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from connaudit.render.style import Style
-from connaudit.render.values import NOTHING
 from connaudit.report import Plot, Value
 from connaudit.units import format_number
 
@@ -17,16 +16,16 @@ LEFT, BOTTOM, TOP = 44, 20, 10
 
 
 def sparkline(values: Sequence[Value], style: Style) -> str:
-    """Return numbers as one line, zero at its foot and the highest at its top; a blank where there is none.
+    """Return numbers as one line, zero at its foot and the highest at its top; a blank where there is none, "" for none.
 
     >>> sparkline((0, 5.0, None, 10.0), Style()), sparkline((None, None), Style())
-    ('_= #', '-')
+    ('_= #', '')
     """
     told = [value for value in values if isinstance(value, (int, float))]
     marks = BLOCKS if style.unicode else ASCII
     most = max(told, default=0.0)
     if not told:
-        return NOTHING
+        return ""
     return "".join(marks[_step(value, most)] if isinstance(value, (int, float)) else " " for value in values)
 
 

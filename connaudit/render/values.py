@@ -18,7 +18,7 @@ def cells(column: Column, values: Sequence[Value], style: Style) -> list[str]:
     if column.unit is Unit.TREND:
         from connaudit.render.plot import sparkline
 
-        return [sparkline(value, style) if isinstance(value, tuple) else NOTHING for value in values]
+        return [(isinstance(value, tuple) and sparkline(value, style)) or NOTHING for value in values]
     if column.unit is Unit.TIMESTAMP:
         return [timestamp(value, style) if isinstance(value, str) else shown(value, style) for value in values]
     return [shown(value, style) for value in values]
