@@ -16,7 +16,7 @@ LEFT, BOTTOM, TOP = 44, 20, 10
 
 
 def sparkline(values: Sequence[Value], style: Style) -> str:
-    """Return numbers as one line, zero at its foot and the highest at its top; a blank where there is none, "" for none.
+    """Return numbers as one line, zero at its foot, the highest at its top; a blank where there is none, "" for none.
 
     >>> sparkline((0, 5.0, None, 10.0), Style()), sparkline((None, None), Style())
     ('_= #', '')

@@ -24,7 +24,7 @@ def test_a_line_stands_on_zero_and_reaches_its_highest() -> None:
 
 def test_what_was_not_sampled_is_blank_and_not_zero() -> None:
     assert sparkline((None, 1, None, 1), UTF8) == " █ █"
-    assert sparkline((None,), UTF8) == "-"
+    assert sparkline((None,), UTF8) == ""
 
 
 @pytest.mark.parametrize("style", [PIPE, UTF8])
