@@ -40,7 +40,7 @@ from connaudit.targets import Target
 README = Path(__file__).parents[1] / "README.md"
 SAVED = Path(__file__).with_name("readme.json")
 PART = re.compile(r"(<!-- generated: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
-WIDTH = 144  # columns: code on a page scrolls, and hardly anything is cut
+WIDTH = 156  # columns: code on a page scrolls, and hardly anything is cut
 
 SHARED = {setting.name.replace("-", "_") for setting in SETTINGS}
 CONFIGURATION = 'version = 1\n[targets.prod-eu]\ndsn = "postgresql://monitor@db.eu.example.net/shop"\n'
@@ -63,12 +63,15 @@ def take(targets: Sequence[Target], _facts: frozenset[Fact], _budget: Budget) ->
 def remember_a_week(file: Path, told: Snapshot) -> None:
     """Record the week before: days with their office hours, and a leak below them."""
     now = datetime.fromisoformat(told.taken_at).timestamp()
+    leaked = [session for session in told.clients if session.application == "uvicorn: shop.asgi"]
     with store.open(file) as history:
         for hour in range(7 * 24):
             at = now - 7 * DAY + (hour + 0.5) * 3600
             office = max(0.0, math.sin((at % DAY - DAY / 3) / DAY * 2 * math.pi))
             used = 14 + round(hour * 0.13 + office * 7) + hour * 37 % 5
-            history.record({"prod-eu": replace(told, capacity=replace(told.capacity, used=used + 1))}, at)
+            there = [s for s in told.sessions if s not in leaked or leaked.index(s) <= hour * len(leaked) / 168]
+            capacity = replace(told.capacity, used=used + 1)
+            history.record({"prod-eu": replace(told, sessions=tuple(there), capacity=capacity)}, at)
 
 
 @contextmanager

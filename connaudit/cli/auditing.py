@@ -123,7 +123,7 @@ def checked_style(setup: Setup, stream: TextIO | None = None) -> Style:
 
 def informed(setup: Setup, fleet: Fleet, begun: Begun) -> Fleet:
     """Return the fleet with what the history says of it, if any diagnostic wants to know."""
-    if not any(hasattr(ask.options, "growth") for plan in fleet.plans.values() for ask in plan.asks):
+    if not any(hasattr(ask.options, "past") for plan in fleet.plans.values() for ask in plan.asks):
         return fleet
     from connaudit.cli.growth import with_growth
 

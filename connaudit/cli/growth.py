@@ -40,7 +40,7 @@ def _grown(target: str, plan: Plan, store: Store, at: float) -> Plan:
 def _told(target: str, ask: Ask, store: Store, at: float) -> Ask:
     if not isinstance(ask.options, leaks.Options):
         return ask
-    return Ask(ask.diagnostic, replace(ask.options, growth=store.growth(target, at - ask.options.since)))
+    return Ask(ask.diagnostic, replace(ask.options, past=store.past(target, at - ask.options.since)))
 
 
 def with_plots(setup: Setup, outcomes: Sequence[Outcome], at: float) -> tuple[Outcome, ...]:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from connaudit.dataclass import dataclass
 from connaudit.diagnostics.judging import Judgement, Limits, judge
-from connaudit.history.trend import CAVEATS, Growth
+from connaudit.history.trend import CAVEATS, LEAST_FLOORS, Growth, Names, Past
 from connaudit.options import Options
 from connaudit.report import Column, Finding, Status, Unit, Value, worst
 from connaudit.thresholds import Measure, Metric
@@ -13,6 +13,7 @@ from connaudit.units import format_duration, format_number
 
 GROWTH = Metric("growth", Measure.COUNT, "connections that come to stay, per hour; needs a history")
 EXHAUSTION = Metric("exhaustion", Measure.SECONDS, "time until none is left; needs a history", falls=True)
+MOST_OWNERS = 3  # that are named
 FLANK = "may_be_daily_cycle"
 SUMMARY = (
     Column("growth_per_hour", "GROWTH/H", Unit.NUMBER),
@@ -32,11 +33,21 @@ SUMMARY = (
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """How growth was judged; `growth` None: there is no history."""
+    """How growth was judged; `past` None: there is no history."""
 
-    growth: Growth | None
+    past: Past | None
     slope: Judgement
     exhaustion: Judgement
+
+    @property
+    def growth(self) -> Growth | None:
+        """Return the growth of all connections; None where there is no history, or too little of it."""
+        return self.past.whole if self.past else None
+
+    def slope_of(self, names: Names) -> float | None:
+        """Return by how many connections a group grows in an hour; None if that is not proven."""
+        growth = self.past.groups.get(names) if self.past else None
+        return round(growth.slope, 4) if growth and growth.proven else None
 
     @property
     def status(self) -> Status:
@@ -45,12 +56,13 @@ class Outlook:
         return worst([self.slope.status, self.exhaustion.status, Status.WARNING if grows else Status.OK])
 
 
-def outlook(growth: Growth | None, options: Options, held: Limits, *, suspected: bool) -> Outlook:
+def outlook(past: Past | None, options: Options, held: Limits, *, suspected: bool) -> Outlook:
     """Judge growth; it is never CRITICAL by itself, without connections that nobody uses, nor on a part of a day."""
+    growth = past.whole if past else None
     alone = not suspected or (growth is not None and FLANK in growth.caveats)
     slope, exhaustion = _slope(growth), _exhaustion(growth)
     judged = (_judged(GROWTH, slope, options, held), _judged(EXHAUSTION, exhaustion, options, held))
-    return Outlook(growth, *(_softened(judgement) if alone else judgement for judgement in judged))
+    return Outlook(past, *(_softened(judgement) if alone else judgement for judgement in judged))
 
 
 def _slope(growth: Growth | None) -> float | None:
@@ -81,7 +93,8 @@ def sentences(look: Outlook, usable: int) -> Iterable[str]:
     """Yield what a reader should know of the growth."""
     growth = look.growth
     if growth is None:
-        yield "no history: growth is not judged"
+        few = f"the history has too few hours: growth is judged from {LEAST_FLOORS} on"
+        yield few if look.past else "no history: growth is not judged"
         return
     of = format_number(round(growth.floors / growth.coverage))
     window = f"{format_duration(growth.hours * 3600)}, {growth.floors} of {of} hourly floors"
@@ -91,8 +104,23 @@ def sentences(look: Outlook, usable: int) -> Iterable[str]:
         interval = f"[{growth.low:.2f}, {growth.high:.2f}]"
         floor = f"floor {format_number(growth.first)} -> {format_number(growth.last)}"
         yield f"growth ({window}): {growth.slope:+.2f} connections/h {interval}, p<{_chance(growth)}, {floor}"
+        yield from _owners(look)
         yield _forecast(growth, usable)
     yield from (f"caveat: {CAVEATS[caveat]}" for caveat in growth.caveats)
+
+
+def _owners(look: Outlook) -> Iterable[str]:
+    """Yield whose connections grow, the steepest first."""
+    owners = look.past.owners if look.past else {}
+    words = [f"{_named(names)} {growth.slope:+.2f}/h" for names, growth in owners.items() if growth.proven]
+    if words:
+        more = f", and {len(words) - MOST_OWNERS} more" if len(words) > MOST_OWNERS else ""
+        yield f"of these {', '.join(words[:MOST_OWNERS])}{more}"
+
+
+def _named(names: Names) -> str:
+    application, user = names
+    return f"{application or '(no name)'} ({user or 'no user'})"
 
 
 def _chance(growth: Growth) -> str:
@@ -115,7 +143,7 @@ def findings(look: Outlook) -> Iterable[Finding]:
     if growth is None:
         return
     message = f"connections grow by {growth.slope:.2f} per hour"
-    hint = "find the group whose floor rises; raise the limit only to win time"
+    hint = "connaudit history show --by app,user tells how each went; raise the limit only to win time"
     if look.slope.decisive:
         yield look.slope.finding("CA504", message, hint)
     elif growth.proven and FLANK not in growth.caveats:

@@ -31,7 +31,7 @@ from connaudit.diagnostics.leaking import (
 from connaudit.diagnostics.lives import Life, lives, since_restart
 from connaudit.diagnostics.sessions import shown_sql
 from connaudit.diagnostics.source import source
-from connaudit.history.trend import Growth
+from connaudit.history.trend import Past
 from connaudit.report import Column, Finding, Metric, Report, Show, Table, Unit, Value, worst
 from connaudit.snapshot import Fact, Session, Snapshot, State
 from connaudit.thresholds import Measure
@@ -111,7 +111,7 @@ class Options(opt.Options):
         help="judge these, too: listener, lock, tool, pooler",
     )
     since: float = opt.duration("--since", default="7d", help="look so far back into the history")
-    growth: Growth | None = None  # what the target's history says; None: it has none
+    past: Past | None = None  # what the history says of the target; None: nothing
 
     def enough_for(self, application: str | None) -> int | None:
         """Return the bound of the first pattern that fits; None if none does."""
@@ -229,7 +229,7 @@ def run_series(snapshots: Sequence[Snapshot], options: Options) -> Report:
     groups = _groups(seen, options, lens)
     flawed = sum(bool(group.flaw) for group in groups)
     suspects = judge(SUSPECTS, flawed, held)
-    scene = Scene(seen, options, lens, groups, outlook(options.growth, options, held, suspected=flawed > 0))
+    scene = Scene(seen, options, lens, groups, outlook(options.past, options, held, suspected=flawed > 0))
     ahead = scene.outlook
     decided = next((j for j in (ahead.exhaustion, ahead.slope, suspects) if j.limit), None)
     return Report(
@@ -390,6 +390,7 @@ COLUMNS = (
     Column("seen_again", "SEEN AGAIN", Unit.COUNT),
     Column("chain", "CHAIN", Unit.COUNT, Show.ROOMY),
     Column("bound", "BOUND", Unit.COUNT),
+    Column("growth_per_hour", "GROWTH/H", Unit.NUMBER),
     Column("verdict", "VERDICT", show=Show.ALWAYS),
     Column("sql", "LAST QUERY", Unit.SQL, Show.ROOMY),
     Column("reason", "WHY", show=Show.WIDE),
@@ -406,11 +407,15 @@ COLUMNS = (
 
 def _columns(scene: Scene) -> Iterable[Column]:
     """Yield the columns as this run shows them: how long is stale, and nothing that only others have."""
-    bounded = any(group.evidence and group.evidence.bound is not None for group in scene.groups)
+    told = {
+        "bound": any(group.evidence and group.evidence.bound is not None for group in scene.groups),
+        "seen_again": len(scene.snapshots) > 1,
+        "growth_per_hour": any(scene.outlook.slope_of(group.key) is not None for group in scene.groups),
+    }
     for column in COLUMNS:
         if column.key == "stale":
             yield replace(column, label=f"IDLE>{round_duration(scene.lens.look.idle)}")
-        elif (column.key == "bound" and not bounded) or (column.key == "seen_again" and len(scene.snapshots) == 1):
+        elif not told.get(column.key, True):
             yield replace(column, show=Show.DATA)
         else:
             yield column
@@ -432,6 +437,7 @@ def _row(group: Group, scene: Scene) -> Mapping[str, Value]:
         "database": group.key.database,
         "sessions": len(group.present),
         "oldest_idle_seconds": _oldest(group),
+        "growth_per_hour": scene.outlook.slope_of(group.key),
         "verdict": group.verdict.value if group.verdict else f"apart: {group.why}",
         "sql": _last_statement(group, scene),
         "reason": group.why if group.verdict else None,

@@ -9,10 +9,9 @@ from connaudit.history import statements as sql
 from connaudit.history.database import Work
 from connaudit.history.recording import Group, numbers
 from connaudit.history.summing import HOUR, Hour, Range, hour_of, summed_up
-from connaudit.history.trend import Level
+from connaudit.history.trend import Level, Names
 from connaudit.snapshot import State
 
-Names = tuple[str | None, ...]
 Window = tuple[int, int]  # milliseconds: from, and up to but without
 DAY = 24 * HOUR
 

@@ -15,10 +15,10 @@ from connaudit.errors import TargetError
 from connaudit.history import reading, trend
 from connaudit.history import statements as sql
 from connaudit.history.database import Database, Work
-from connaudit.history.reading import BY, DAY, STATES, WHOLE, Known, Names, Series, Window
+from connaudit.history.reading import BY, DAY, STATES, WHOLE, Known, Series, Window
 from connaudit.history.recording import Scrub, add, sampled
 from connaudit.history.summing import Keep, Pruned, is_due, maintain
-from connaudit.history.trend import Growth, Level
+from connaudit.history.trend import Growth, Level, Names, Past
 from connaudit.snapshot import Snapshot
 from connaudit.targets import Target
 from connaudit.targets.parse import is_dsn, parse
@@ -152,6 +152,13 @@ class Store:
         found = {names: trend.growth(levels, None) for names, levels in self.floors(target, since, by).items()}
         told = {names: one for names, one in found.items() if one is not None}
         return dict(sorted(told.items(), key=lambda item: -item[1].slope))
+
+    def past(self, target: str, since: float) -> Past | None:
+        """Return how a target and each of its groups grow; None if nothing of it was recorded."""
+        if not self.floors(target, since):
+            return None
+        owners = self.growth_by(target, since)
+        return Past(self.growth(target, since), owners, self.growth_by(target, since, ("app", "user", "db", "client")))
 
     def alerts(self) -> dict[tuple[str, str], Alert]:
         """Return what was last said, by target and check."""

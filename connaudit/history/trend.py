@@ -10,7 +10,7 @@ samples stay empty, nothing is interpolated.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations, pairwise
 from statistics import NormalDist, fmean, median
@@ -83,6 +83,18 @@ class Growth:
     def proven(self) -> bool:
         """Whether this is growth."""
         return self.unproven is None
+
+
+Names = tuple[str | None, ...]  # of a group: application, user, and further ones where more tell it apart
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What a history says of a target. Who has too few hours is left out."""
+
+    whole: Growth | None  # of all connections; None: there are too few hours since the last cut
+    owners: Mapping[Names, Growth]  # by application and user
+    groups: Mapping[Names, Growth]  # by application, user, database and client
 
 
 def floors(samples: Iterable[Level]) -> list[Level]:

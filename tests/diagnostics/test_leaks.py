@@ -6,7 +6,7 @@ import pytest
 
 from connaudit.diagnostics import leaks
 from connaudit.diagnostics.leaks import METRICS, Options, parse_apart, parse_bound
-from connaudit.history.trend import HOUR, Growth, Level, growth
+from connaudit.history.trend import HOUR, Growth, Level, Names, Past, growth
 from connaudit.options import Filter, Sql
 from connaudit.report import Report, Status
 from connaudit.snapshot import Fact, Session, Snapshot, State, Transaction
@@ -135,7 +135,7 @@ def test_kinds_that_stand_apart_are_named_in_the_refusal() -> None:
 
 
 def test_growth_and_its_end_are_told_with_their_intervals() -> None:
-    report = run(*forsaken(), options=Options(growth=grown(0.3)))
+    report = run(*forsaken(), options=Options(past=Past(grown(0.3), {}, {})))
     assert report.status is Status.WARNING
     assert any(
         line.startswith("growth (7d00h, 168 of 168 hourly floors): +0.30 connections/h") for line in report.details
@@ -150,24 +150,41 @@ def test_growth_and_its_end_are_told_with_their_intervals() -> None:
 
 def test_growth_with_forsaken_connections_is_critical_a_day_before_the_end() -> None:
     near = grown(0.3, first=97 - 0.3 * 167 - 0.3 * 23)
-    report = run(*forsaken(), options=Options(growth=near))
+    report = run(*forsaken(), options=Options(past=Past(near, {}, {})))
     assert (report.status, report.limit) == (Status.CRITICAL, "1d:")
     assert "CA505" in {finding.code for finding in report.findings}
 
 
+def test_whose_connections_grow_is_told_in_words_and_by_group() -> None:
+    owners: dict[Names, Growth] = {("web", "app"): grown(0.25), ("jobs", "app"): grown(0.0), ("", None): grown(0.1)}
+    web = ("web", "app", "shop")
+    groups: dict[Names, Growth] = {(*web, "10.0.0.1"): grown(0.25), (*web, "10.0.0.2"): grown(0.0)}
+    past = Past(grown(0.3), owners, groups)
+    here, there = (session(id=n, user="app", database="shop", client=f"10.0.0.{n}") for n in (1, 2))
+    report = run(here, there, options=Options(past=past))
+    assert "of these web (app) +0.25/h, (no name) (no user) +0.10/h" in report.details
+    assert {row["client"]: row["growth_per_hour"] for row in rows(report)} == {"10.0.0.1": 0.25, "10.0.0.2": None}
+
+
+def test_a_history_that_is_too_young_is_not_called_none() -> None:
+    assert "no history: growth is not judged" in run(session()).details
+    young = run(session(), options=Options(past=Past(None, {}, {})))
+    assert "the history has too few hours: growth is judged from 8 on" in young.details
+
+
 def test_growth_alone_is_never_critical() -> None:
     near = grown(0.3, first=97 - 0.3 * 167 - 0.3 * 23)
-    assert run(session(), options=Options(growth=near)).status is Status.WARNING
-    asked = Options(growth=near, critical=conditions("growth=0", "exhaustion=10d:"))
+    assert run(session(), options=Options(past=Past(near, {}, {}))).status is Status.WARNING
+    asked = Options(past=Past(near, {}, {}), critical=conditions("growth=0", "exhaustion=10d:"))
     assert run(session(), options=asked).status is Status.WARNING
 
 
 def test_the_flank_of_a_day_is_never_more_than_a_warning_and_none_by_itself() -> None:
     flank = grown(4.0, hours=12)
     assert "may_be_daily_cycle" in flank.caveats
-    assert run(*forsaken(), options=Options(growth=flank)).status is Status.WARNING
+    assert run(*forsaken(), options=Options(past=Past(flank, {}, {}))).status is Status.WARNING
     slow = grown(1.0, hours=24, usable=400)
-    assert run(session(), options=Options(growth=slow)).status is Status.OK
+    assert run(session(), options=Options(past=Past(slow, {}, {}))).status is Status.OK
 
 
 def test_a_threshold_on_growth_without_a_history_is_unknown() -> None:
@@ -177,7 +194,7 @@ def test_a_threshold_on_growth_without_a_history_is_unknown() -> None:
 
 def test_where_nothing_grows_the_end_is_far_and_no_metric() -> None:
     flat = grown(0.0)
-    report = run(session(), options=Options(growth=flat, critical=conditions("exhaustion=7d:")))
+    report = run(session(), options=Options(past=Past(flat, {}, {}), critical=conditions("exhaustion=7d:")))
     assert report.status is Status.OK
     assert {metric.name for metric in report.metrics} == {"suspects", "growth"}
     assert any(line.startswith("no growth (7d00h") for line in report.details)
@@ -209,7 +226,7 @@ def test_a_whole_fleet_has_one_row_per_target() -> None:
 
 
 def test_what_is_promised_of_columns_and_summary_is_kept() -> None:
-    report = run(*forsaken(), options=Options(growth=grown(0.3), bound=(("web", 3),)))
+    report = run(*forsaken(), options=Options(past=Past(grown(0.3), {}, {}), bound=(("web", 3),)))
     assert report.table
     assert [column.key for column in report.table.columns] == [column.key for column in leaks.COLUMNS]
     assert list(report.summary) == [column.key for column in leaks.SUMMARY]

@@ -200,6 +200,22 @@ def test_a_history_tells_growth_its_end_and_who_grows(opened: Open) -> None:
     assert history.growth("prod", BEGIN + 29 * 3600) is None, "one hour says nothing"
 
 
+def test_the_past_of_a_target_is_told_whole_by_owner_and_by_group(opened: Open) -> None:
+    history = opened()
+    fill(history, 30, every=20 * MINUTE, rise=1.0)
+    past = history.past("prod", 0)
+    assert past
+    assert past.whole
+    assert past.whole.proven
+    (owner,), (group,) = past.owners, past.groups
+    assert group[:2] == owner == ("web", "shop_web")
+    assert len(group) == 4
+    young = history.past("prod", BEGIN + 29 * 3600)
+    assert young
+    assert young.whole is None, "one hour says nothing, and is not nothing"
+    assert history.past("test", 0) is None
+
+
 def test_a_restart_and_a_changed_limit_are_remembered(opened: Open) -> None:
     history = opened()
     for hour in range(24):
