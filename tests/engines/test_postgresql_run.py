@@ -99,7 +99,7 @@ def test_we_write_nothing_and_wait_for_no_lock_long(postgres_any: Running) -> No
     with Proxy(postgres_any) as proxy:
         snapshot(target(postgres_any, hosts=(Host(HERE, proxy.port),)))
         (statements,) = proxy.passages[0].statements
-    assert statements.startswith("begin read only")
+    assert statements.startswith("begin isolation level read committed, read only")
     assert statements.endswith("commit")
     assert "'lock_timeout', '500'" in statements
 
@@ -133,6 +133,15 @@ def test_leaving_cancels_what_still_runs(postgres_any: Running) -> None:
         began = time.monotonic()
     assert time.monotonic() - began < 5
     until(lambda: postgres_any.ask(SLEEPERS) == [(0,)], within=1)
+
+
+def test_why_the_server_ended_a_connection_is_told(postgres_any: Running) -> None:
+    def end(statements: str) -> None:
+        postgres_any.ask(OURS.replace("count(*)", "pg_terminate_backend(pid)"))
+
+    with Proxy(postgres_any, on_statement=end) as proxy:
+        error = failure(target(postgres_any, hosts=(Host(HERE, proxy.port),)))
+    assert str(error) == "the connection broke: terminating connection due to administrator command"
 
 
 def test_a_signal_ends_a_run_and_its_statements(postgres: Running) -> None:

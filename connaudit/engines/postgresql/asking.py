@@ -69,8 +69,9 @@ def ask(connection: Connection, target: Target, facts: frozenset[Fact], caller: 
     left = [name for name, question in QUESTIONS.items() if not question.facts or question.facts & facts]
     failed = False
     while left or failed:
-        limits = statements.limits(caller.until - time.monotonic(), patient=not answers.failed)
-        batch = _batch(tuple(left), connection.server_version // 10000, limits) if left else ()
+        version = connection.server_version // 10000
+        limits = statements.limits(caller.until - time.monotonic(), version, patient=not answers.failed)
+        batch = _batch(tuple(left), version, limits) if left else ()
         results = yield from _send(connection, target, caller, (_ROLLBACK, *batch) if failed else batch)
         answers.told_at = answers.told_at or time.time()
         done = batch[: len(results) - failed]
@@ -80,11 +81,11 @@ def ask(connection: Connection, target: Target, facts: frozenset[Fact], caller: 
 
 
 @cache
-def _batch(names: tuple[str, ...], version: int, limits: str) -> tuple[_Step, ...]:
+def _batch(names: tuple[str, ...], version: int, limits: tuple[str, ...]) -> tuple[_Step, ...]:
     """Return the statements of one read-only transaction."""
     asked = [_Step(statements.pick(QUESTIONS[name].variants, version), name) for name in names]
     before = 1 if names[0] == "settings" else 0
-    return (*_BEGIN, *asked[:before], _Step(limits), *asked[before:], _Step("commit"))
+    return (*_BEGIN, *asked[:before], *map(_Step, limits), *asked[before:], _Step("commit"))
 
 
 def _send(connection: Connection, target: Target, caller: Caller, batch: tuple[_Step, ...]) -> Steps[list[Result]]:

@@ -7,26 +7,39 @@ Every statement runs with search_path = pg_catalog, so that nothing in a databas
 
 from collections.abc import Mapping
 
-# Reading the settings must come before we change some of them.
-BEGIN = ("begin read only", "set local search_path = pg_catalog, pg_temp")
+# Reading the settings must come before we change some of them. A deferrable serializable transaction, which a role may
+# have by default, would wait until no other one writes, and a standby has none at all.
+BEGIN = ("begin isolation level read committed, read only", "set local search_path = pg_catalog, pg_temp")
+
+# What a role or database may have set for its sessions, and no answer may depend on.
+OUR_OWN = {
+    "max_parallel_workers_per_gather": "0",
+    "timezone": "UTC",
+    "datestyle": "ISO",
+    "bytea_output": "escape",
+    "extra_float_digits": "1",
+    "quote_all_identifiers": "off",
+}
 
 
-def limits(seconds: float, *, patient: bool) -> str:
-    """Return the statement that bounds the others on the server's side, a little tighter than ours.
+def limits(seconds: float, version: int, *, patient: bool) -> tuple[str, ...]:
+    """Return the statements that bound the others on the server's side, a little tighter than ours.
 
     All of it ends with the transaction. Somebody who met one locked catalogue may meet several, and is not `patient`
     any more. Tenths of a second, so that many targets are sent the very same text.
     """
     timeout = max(1, int(seconds * 9)) * 100
-    return f"""
-        select set_config('statement_timeout', '{timeout}', true),
-               set_config('lock_timeout', '{min(500, timeout) if patient else 50}', true),
-               set_config('idle_in_transaction_session_timeout', '{timeout + 5000}', true),
-               set_config('max_parallel_workers_per_gather', '0', true),
-               set_config('timezone', 'UTC', true),
-               set_config('datestyle', 'ISO', true),
-               set_config('bytea_output', 'escape', true)
-    """
+    values = {
+        "statement_timeout": f"{timeout}",
+        "lock_timeout": f"{min(500, timeout) if patient else 50}",
+        "idle_in_transaction_session_timeout": f"{timeout + 5000}",
+        **({"transaction_timeout": "0"} if version >= 17 else {}),
+        **OUR_OWN,
+    }
+    calls = ", ".join(f"set_config('{name}', '{value}', true)" for name, value in values.items())
+    # What a role has set as its statement_timeout may be too short even for this; and before 13 its clock runs on
+    # through the batch, whatever is set meanwhile, until a statement finds none set.
+    return ("set local statement_timeout = 0", f"select {calls}")
 
 
 def pick(variants: Mapping[int, str], version: int) -> str:
