@@ -81,7 +81,7 @@ class Grant:
 def of_hidden(rows: list[SessionRow], grant: Grant) -> list[Gap]:
     """Return the gaps of a role without grants, told by rows that are hidden and not by what was granted."""
     clients = [row for row in rows if kind_of(row) is Kind.CLIENT]
-    hidden = sum(row.is_hidden for row in clients)
+    hidden = sum(row.is_hidden for row in clients if row.is_self == b"f")
     if not hidden:
         return []
     why = f"{hidden} of {plural(len(clients), 'session')} hidden from role {grant.role}"
@@ -96,7 +96,7 @@ def of_hidden(rows: list[SessionRow], grant: Grant) -> list[Gap]:
 
 def of_untracked(rows: list[SessionRow]) -> list[Gap]:
     """Return the gap that sessions with track_activities = off leave."""
-    untracked = sum(row.state == b"disabled" for row in rows)
+    untracked = sum(row.state == b"disabled" for row in rows if row.is_self == b"f")
     if not untracked:
         return []
     why = f"{plural(untracked, 'session')} with track_activities = off: no state, no ages, no statement"
