@@ -87,6 +87,11 @@ _RULES = (
     _Rule(r"pg_hba\.conf", _of(LoginRefused), "add a line for this address, role and database to pg_hba.conf"),
     _Rule(r"no password supplied", _of(LoginRefused), "give a password: .pgpass, PGPASSWORD or a password file"),
     _Rule(r"password authentication failed|SASL authentication failed|authentication failed", _of(LoginRefused)),
+    _Rule(
+        r"could not access file|could not load library",
+        _of(LoginRefused),
+        "session_preload_libraries or local_preload_libraries of this role, database or server names no such library",
+    ),
     _Rule(r"role \"?.*\"? (does not exist|is not permitted to log in)|no such user", _of(LoginRefused)),
     _Rule(r"permission denied for database", _of(NoDatabase), "GRANT CONNECT ON DATABASE ... TO this role"),
     _Rule(r"not currently accepting connections", _of(NoDatabase)),
