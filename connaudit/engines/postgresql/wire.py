@@ -127,7 +127,14 @@ class Connection:
                     return None
         except OperationalError:
             self._in_query = False
-            raise Broken(self._error()) from None
+            raise Broken(self._last_words() or self._error()) from None
+
+    def _last_words(self) -> str | None:
+        """Return why the server ended the connection, where that came together with the end and is not read yet."""
+        while self._pg.status == pq.ConnStatus.BAD and (answer := self._pg.get_result()) is not None:
+            if said := _fatal(answer):
+                return said[0]
+        return None
 
     def wake(self) -> str | None:
         """Take up a connection that has rested; return why it was lost meanwhile, None if it is there for all we know.
@@ -157,7 +164,7 @@ class Connection:
             return Result()
         message = (answer.error_field(_PRIMARY) or answer.error_message).decode("utf-8", "backslashreplace")
         state = answer.error_field(_SQLSTATE)
-        if state is None or self._pg.status == pq.ConnStatus.BAD:
+        if state is None or _fatal(answer) or self._pg.status == pq.ConnStatus.BAD:
             self._in_query = False
             raise Broken(message.strip())
         return Result(sqlstate=state.decode(), message=message.strip())
@@ -200,7 +207,7 @@ class Connection:
 
 
 def _fatal(notice: abc.PGresult) -> list[str]:
-    """Return the message of a notice with which the server ends the connection."""
+    """Return the message with which the server ends the connection, if this is one."""
     is_fatal = notice.error_field(_SEVERITY) in (b"FATAL", b"PANIC")
     return [_text(notice.error_field(_PRIMARY))] if is_fatal else []
 
