@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from connaudit.engines import Budget, Taken
 from connaudit.engines.postgresql import take
 from connaudit.errors import TargetError
+from connaudit.following import Following
 from connaudit.snapshot import Fact, Session, Snapshot
 from connaudit.targets import Host, Secret, Target
 from tests.servers import DATABASE, Role, Running
@@ -36,6 +37,14 @@ def take_all(
 def snapshot(one: Target, facts: frozenset[Fact] = ALL) -> Snapshot:
     """Return the snapshot of one target, which must succeed."""
     (outcome,) = take_all([one], facts)
+    assert isinstance(outcome, Snapshot), repr(outcome)
+    return outcome
+
+
+def sample(kept: Following) -> Snapshot:
+    """Return one more snapshot over the connection that is kept, which must succeed."""
+    kept.begin(0, Budget(5.0, time.monotonic() + 5))
+    (outcome,) = (taken for _, taken in kept.ended(time.monotonic() + 10))
     assert isinstance(outcome, Snapshot), repr(outcome)
     return outcome
 

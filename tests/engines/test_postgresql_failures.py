@@ -21,13 +21,14 @@ from connaudit.errors import (
     TimedOut,
     TlsFailed,
 )
+from connaudit.following import Following
 from connaudit.snapshot import Fact, Snapshot
 from connaudit.targets import Host, Secret, Target
 from tests.certificates import Authority
 from tests.conftest import Start
-from tests.engines.postgresql import failure, session, snapshot, take_all, target
+from tests.engines.postgresql import ALL, failure, sample, session, snapshot, take_all, target
 from tests.faults import Act, Fault, Proxy, Stage, refused_port
-from tests.servers import Role, Running
+from tests.servers import Role, Running, until
 
 HERE = "127.0.0.1"
 
@@ -241,6 +242,20 @@ def test_a_locked_catalogue_costs_names_and_not_the_audit(pooler: Running) -> No
     assert holder.id in {s.id for s in taken.clients}
     assert "oid 10" in {s.user for s in taken.clients}
     assert [gap.why for gap in taken.gaps if gap.fact is Fact.SESSIONS and "locked" in gap.why]
+
+
+def test_who_waits_behind_a_locked_pg_class_is_told_without_its_name(postgres_any: Running) -> None:
+    """As when VACUUM FULL pg_class runs: a kept connection still gets through, and must not wait for names itself."""
+    locks = ("begin", "lock table pg_class in access exclusive mode")
+    with Following([target(postgres_any)], ALL) as kept, postgres_any.session(postgres_any.superuser) as waiter:
+        first = sample(kept)
+        with postgres_any.session(postgres_any.superuser, *locks) as holder:
+            waiter.start("select count(*) from pg_class")
+            found = until(lambda: {s.id: s.wait for s in sample(kept).sessions if s.wait})
+            taken = sample(kept)
+        assert waiter.finished() is None
+    assert (found[waiter.id].blocked_by, found[waiter.id].relation) == ((holder.id,), None)
+    assert taken.gaps == first.gaps == ()
 
 
 def test_a_pooler_is_told_from_a_server_and_keeps_nothing_of_ours(pooler: Running) -> None:

@@ -94,7 +94,8 @@ def _send(connection: Connection, target: Target, caller: Caller, batch: tuple[_
     except Broken as error:
         raise failures.of_break(error.text, target) from None
     if results is None:
-        raise caller.timed_out("query", "the server took the statements and has not answered: is it overloaded?")
+        hint = "the server took the statements and has not answered: is it overloaded, or a system catalogue locked?"
+        raise caller.timed_out("query", hint)
     return results
 
 

@@ -179,5 +179,5 @@ def hint_for_silence(stage: str) -> str | None:
     return {
         "tcp": "the host is down, or a firewall drops the packets",
         "tls": "something listens there but does not answer: an overloaded server, or not PostgreSQL",
-        "login": "the server answers, but no login gets through: overloaded, or a lock on pg_authid or pg_database",
+        "login": "the server answers, but no login gets through: overloaded, or a lock on pg_authid, pg_class ...",
     }.get(stage)

@@ -248,53 +248,64 @@ HOLDERS = {
 }
 
 # pg_blocking_pids holds the whole lock manager for a moment, and a queue of n answers n * n / 2 pids. Beyond 200
-# waiters only the first of each queue is asked for: those behind it wait at least for the same holders.
+# waiters only the first of each queue is asked for: those behind it wait at least for the same holders. Names of tables
+# are left out while somebody locks pg_class, pg_namespace or their indexes (by oid, for names would wait as well).
 WAITERS = {
     12: """
-        with waiter as materialized (
-            select pid, locktype, database, relation, mode,
+        with lock as materialized (
+            select pid, locktype, database, relation, mode, granted,
                    null::timestamptz as waitstart,
-                   count(*) over () as waiters,
+                   database in (0, (select datid from pg_stat_get_activity(pg_backend_pid()))) as is_ours,
                    first_value(pid) over (
                        partition by locktype, database, relation, page, tuple, virtualxid, transactionid::text,
-                                    classid, objid, objsubid, mode
+                                    classid, objid, objsubid, mode, granted
                        order by pid
                    ) as first
             from pg_locks
-            where not granted
+            where not granted or relation in (1259, 2615, 2662, 2663, 2684, 2685) and mode = 'AccessExclusiveLock'
+        ), waiter as (
+            select *,
+                   count(*) filter (where not granted) over () as waiters,
+                   bool_or(is_ours and relation in (1259, 2615, 2662, 2663, 2684, 2685)
+                           and mode = 'AccessExclusiveLock') over () as names_are_locked
+            from lock
         )
         select pid, locktype, mode, first,
-               case when database in (0, (select datid from pg_stat_get_activity(pg_backend_pid())))
-                    then relation::regclass
-               end as relation,
+               case when is_ours and names_are_locked is not true then relation::regclass end as relation,
                date_part('epoch', clock_timestamp() - waitstart) as age,
                case when waiters <= 200 or pid = first
                     then array_to_string(pg_blocking_pids(pid), ' ')
                end as blocked_by
         from waiter
+        where not granted
     """,
     14: """
-        with waiter as materialized (
-            select pid, locktype, database, relation, mode,
+        with lock as materialized (
+            select pid, locktype, database, relation, mode, granted,
                    waitstart,
-                   count(*) over () as waiters,
+                   database in (0, (select datid from pg_stat_get_activity(pg_backend_pid()))) as is_ours,
                    first_value(pid) over (
                        partition by locktype, database, relation, page, tuple, virtualxid, transactionid::text,
-                                    classid, objid, objsubid, mode
+                                    classid, objid, objsubid, mode, granted
                        order by waitstart, pid
                    ) as first
             from pg_locks
-            where not granted
+            where not granted or relation in (1259, 2615, 2662, 2663, 2684, 2685) and mode = 'AccessExclusiveLock'
+        ), waiter as (
+            select *,
+                   count(*) filter (where not granted) over () as waiters,
+                   bool_or(is_ours and relation in (1259, 2615, 2662, 2663, 2684, 2685)
+                           and mode = 'AccessExclusiveLock') over () as names_are_locked
+            from lock
         )
         select pid, locktype, mode, first,
-               case when database in (0, (select datid from pg_stat_get_activity(pg_backend_pid())))
-                    then relation::regclass
-               end as relation,
+               case when is_ours and names_are_locked is not true then relation::regclass end as relation,
                date_part('epoch', clock_timestamp() - waitstart) as age,
                case when waiters <= 200 or pid = first
                     then array_to_string(pg_blocking_pids(pid), ' ')
                end as blocked_by
         from waiter
+        where not granted
     """,
 }
 
