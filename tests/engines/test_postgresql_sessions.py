@@ -13,7 +13,7 @@ from connaudit.engines.postgresql.sessions import waits
 from connaudit.engines.postgresql.statements import SESSIONS
 from connaudit.snapshot import Fact, Kind, Snapshot, State
 from tests.engines.postgresql import ALL, session, snapshot, target
-from tests.servers import Running, until
+from tests.servers import Role, Running, until
 
 
 def take(server: Running, auditor: str = "monitor") -> Snapshot:
@@ -295,6 +295,31 @@ def test_limits_of_roles_and_databases_come_with_what_is_used(postgres_any: Runn
     finally:
         until(lambda: _drop_role(postgres_any, "few"))
     assert [(limit.scope, limit.name, limit.limit, limit.used) for limit in limits] == [("role", "few", 7, 1)]
+
+
+def test_a_walsender_counts_towards_limits_where_the_server_counts_it(postgres_any: Running, auditor: str) -> None:
+    few = Role("few", "few")
+    postgres_any.ask("create role few login replication password 'few' connection limit 1")
+    postgres_any.ask("create database narrow connection limit 1")
+    try:
+        with postgres_any.session(few, replication="database", database="narrow"):
+            limits = take(postgres_any, auditor).capacity.limits
+            refused = [_is_refused(postgres_any, few, "shop"), _is_refused(postgres_any, postgres_any.app, "narrow")]
+    finally:
+        until(lambda: _drop_role(postgres_any, "few"))
+        postgres_any.ask("drop database narrow")
+    assert [(limit.name, limit.used == limit.limit) for limit in limits] == [
+        ("few", refused[0]),
+        ("narrow", refused[1]),
+    ]
+
+
+def _is_refused(server: Running, role: Role, database: str) -> bool:
+    try:
+        server.connect(role, database).close()
+    except psycopg.OperationalError:
+        return True
+    return False
 
 
 def _drop_role(server: Running, role: str) -> bool:

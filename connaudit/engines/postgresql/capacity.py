@@ -7,7 +7,7 @@ from connaudit.engines.postgresql.sessions import Names, kind_of
 from connaudit.snapshot import Capacity, Kind, Limit
 
 STARTING_SHOWN = 180000  # since then sessions are listed while they authenticate
-WALSENDERS_OF_ROLES = 130000  # before, walsenders counted towards their role's limit
+WALSENDERS_APART = 130000  # before, walsenders counted towards the limits of their role and their database
 
 
 def capacity(
@@ -17,7 +17,7 @@ def capacity(
     version = int(server.version_num)
     clients = [row for row in rows if kind_of(row) is Kind.CLIENT]
     walsenders = [row for row in rows if kind_of(row) is Kind.REPLICATION]
-    of_roles = clients + (walsenders if version < WALSENDERS_OF_ROLES else [])
+    limited = clients + (walsenders if version < WALSENDERS_APART else [])
     starting_shown = version >= STARTING_SHOWN and not any(row.is_hidden for row in rows)
     return Capacity(
         limit=int(server.max_connections),
@@ -25,8 +25,8 @@ def capacity(
         reserved_superuser=int(server.reserved_superuser),
         reserved=int(server.reserved or 0),
         limits=(
-            *_limits("role", roles, names.roles, Counter(row.usesysid for row in of_roles)),
-            *_limits("database", databases, names.databases, Counter(row.datid for row in clients)),
+            *_limits("role", roles, names.roles, Counter(row.usesysid for row in limited)),
+            *_limits("database", databases, names.databases, Counter(row.datid for row in limited)),
         ),
         authenticating=sum(row.state == b"starting" for row in clients) if starting_shown else None,
         walsenders=len(walsenders),
