@@ -100,13 +100,14 @@ def run(snapshot: Snapshot, options: Options) -> Report:
     used = used_by_others(snapshot)
     judgements, findings = _judged(snapshot, held, used, len(matching))
     decided = next((j for j in judgements if j.status is composed(judgements) and j.limit), None)
+    own_words = _own_words(decided, judgements, snapshot.capacity)
     tightest = max(_usages(snapshot.capacity, used), key=lambda usage: usage.ratio, default=None)
     return Report(
         check="count",
         source=source(snapshot),
         status=composed(judgements) if used is not None else Status.UNKNOWN,
-        headline=_headline(snapshot.capacity, used) + _own_words(decided, tightest),
-        value=_short(snapshot.capacity, used, decided) + _own_words(decided, tightest),
+        headline=_headline(snapshot.capacity, used) + own_words,
+        value=_short(snapshot.capacity, used, decided) + own_words,
         limit=_limit(decided),
         details=tuple(_details(snapshot, used, tightest)),
         summary=_summary(snapshot, used, tightest, len(matching)),
@@ -131,13 +132,17 @@ def used_by_others(snapshot: Snapshot) -> int | None:
 def _usages(capacity: Capacity, used: int | None) -> list[Usage]:
     """Return every limit with its use, the server's first."""
     whole = [] if used is None else [Usage("server", used, capacity.usable)]
-    return whole + [
-        Usage(f"{own.scope} {own.name}", own.used, own.limit) for own in capacity.limits if own.used is not None
-    ]
+    return whole + [Usage(f"{own.scope} {own.name}", own.used or 0, own.limit) for own in _own_limits(capacity)]
+
+
+def _own_limits(capacity: Capacity) -> list[Limit]:
+    """Return the limits of roles and databases that can fill up, the tightest first: one of 0 is a closed door."""
+    told = [own for own in capacity.limits if own.used is not None and own.limit]
+    return sorted(told, key=lambda own: -(own.used or 0) / own.limit)
 
 
 def _judged(snapshot: Snapshot, held: Limits, used: int | None, matching: int) -> tuple[list[Judgement], list[Finding]]:
-    """Return the verdicts on each metric, and the findings of those that are not well."""
+    """Return the verdicts on each metric, those of own limits last, and the findings of those that are not well."""
     capacity = snapshot.capacity
     free = None if used is None else capacity.free(used)
     whole = judge(USED, used, held, capacity.usable)
@@ -151,7 +156,7 @@ def _judged(snapshot: Snapshot, held: Limits, used: int | None, matching: int) -
         findings.append(left.finding("CA103", f"{plural(free or 0, 'connection')} left for ordinary roles"))
     if counted.decisive:
         findings.append(counted.finding("CA105", f"{plural(matching, 'session')} match the filter"))
-    own = [(limit, _judge_own(limit, held)) for limit in capacity.limits if limit.used is not None]
+    own = [(limit, _judge_own(limit, held)) for limit in _own_limits(capacity)]
     findings.extend(_own_finding(limit, judgement) for limit, judgement in own if judgement.decisive)
     return [whole, left, counted, *(judgement for _, judgement in own)], findings
 
@@ -194,11 +199,12 @@ def _short(capacity: Capacity, used: int | None, decided: Judgement | None) -> s
     return f"{used} of {capacity.usable} used ({share}){free}"
 
 
-def _own_words(decided: Judgement | None, tightest: Usage | None) -> str:
+def _own_words(decided: Judgement | None, judgements: Sequence[Judgement], capacity: Capacity) -> str:
     """Return what to add where the limit of a role or database decides."""
-    if decided is None or tightest is None or decided.metric not in (ROLE_USED, DB_USED):
-        return ""
-    return f"; {tightest.name}: {tightest.used} of {tightest.usable}"
+    own = _own_limits(capacity)
+    judged = zip(own, judgements[len(judgements) - len(own) :], strict=True)
+    words = (f"; {limit.scope} {limit.name}: {limit.used} of {limit.limit}" for limit, j in judged if j is decided)
+    return next(words, "")
 
 
 def _limit(decided: Judgement | None) -> str:

@@ -115,6 +115,21 @@ def test_a_role_at_its_own_limit_is_critical_while_the_server_has_plenty() -> No
     assert [(f.code, f.metric, f.threshold) for f in report.findings] == [("CA104", "role_used", "18")]
 
 
+def test_a_role_or_database_that_lets_nobody_in_is_closed_and_not_full() -> None:
+    capacity = replace(full(20), limits=(Limit("role", "retired", 0, 0), Limit("database", "frozen", 0, 1)))
+    report = run(capacity=capacity)
+    assert (report.status, report.summary["limit"]) == (Status.OK, "server")
+    assert [table.key for table in report.overviews] == ["by_state", "limits"]
+
+
+def test_the_limit_that_is_named_is_the_one_that_decides() -> None:
+    capacity = replace(full(20), limits=(Limit("database", "shop", 50, 20), Limit("role", "shop_web", 20, 19)))
+    options = Options(warning=conditions("80pct", "db_used=10"), critical=conditions("90pct", "role_used=20"))
+    report = run(capacity=capacity, options=options)
+    assert report.summary["limit"] == "role shop_web"
+    assert report.headline.endswith("; database shop: 20 of 50")
+
+
 @pytest.mark.parametrize(("authenticating", "said"), [(None, True), (0, False), (2, False)])
 def test_slots_of_sessions_that_log_in_are_said_to_be_unseen_where_they_are(
     authenticating: int | None, said: bool
