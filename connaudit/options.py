@@ -27,7 +27,7 @@ class Sql(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which sessions are looked at, by shell patterns; an exclusion wins over an inclusion.
+    """Which sessions are looked at, by names or shell patterns; an exclusion wins over an inclusion.
 
     A session of which the server hides a value passes no inclusion on it and is hit by no exclusion.
     """
@@ -59,9 +59,18 @@ class Filter:
 
 
 def _passes(value: str | None, wanted: tuple[str, ...], unwanted: tuple[str, ...]) -> bool:
-    if value is not None and any(fnmatch.fnmatchcase(value, pattern) for pattern in unwanted):
+    if value is not None and any(fits(value, pattern) for pattern in unwanted):
         return False
-    return not wanted or (value is not None and any(fnmatch.fnmatchcase(value, pattern) for pattern in wanted))
+    return not wanted or (value is not None and any(fits(value, pattern) for pattern in wanted))
+
+
+def fits(name: str, pattern: str) -> bool:
+    """Return whether a name is what a pattern says, or one that it stands for.
+
+    >>> fits("gunicorn: worker [shop.wsgi]", "gunicorn: worker [shop.wsgi]"), fits("celery@a", "celery@[ab]")
+    (True, True)
+    """
+    return name == pattern or fnmatch.fnmatchcase(name, pattern)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

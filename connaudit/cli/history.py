@@ -1,6 +1,5 @@
 """`connaudit history`: what was recorded, shown, drawn, pruned and handed on."""
 
-import fnmatch
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -22,6 +21,7 @@ from connaudit.dataclass import dataclass
 from connaudit.errors import UsageError
 from connaudit.history.reading import BY, STATES, WHOLE, Known
 from connaudit.history.store import Store
+from connaudit.options import fits
 from connaudit.render.plot import charts
 from connaudit.report import Column, Plot, Show, Status, Table, Unit, Value
 from connaudit.targets.parse import is_dsn, parse
@@ -104,7 +104,7 @@ def lines(store: Store, question: Question) -> list[Line]:
     """Return the answer, target by target, the highest line of each first; UsageError for a target never recorded."""
     known = store.targets()
     for word in question.targets:
-        if not any(fnmatch.fnmatchcase(one.name, word) for one in known):
+        if not any(fits(one.name, word) for one in known):
             raise UsageError(
                 f"the history has no target {word!r}", hint=f"there are {', '.join(one.name for one in known)}"
             )
@@ -116,7 +116,7 @@ def lines(store: Store, question: Question) -> list[Line]:
 
 
 def _is_chosen(one: Known, question: Question) -> bool:
-    return not question.targets or any(fnmatch.fnmatchcase(one.name, word) for word in question.targets)
+    return not question.targets or any(fits(one.name, word) for word in question.targets)
 
 
 def _lines(store: Store, target: Known, question: Question) -> Iterator[Line]:

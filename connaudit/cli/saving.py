@@ -4,7 +4,6 @@ import datetime as dt
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from fnmatch import fnmatchcase
 
 from connaudit import saved
 from connaudit.audit import Plan, judged
@@ -13,6 +12,7 @@ from connaudit.cli.planning import Fleet, Setup, expiries, plan_of
 from connaudit.diagnostics import Diagnostic
 from connaudit.engines import Taken
 from connaudit.errors import UsageError
+from connaudit.options import fits
 from connaudit.report import Outcome
 from connaudit.saved import Sample
 from connaudit.snapshot import Snapshot
@@ -47,9 +47,9 @@ def _chosen(samples: Sequence[Sample], setup: Setup) -> list[Sample]:
     words = [*setup.call.targets, *(settings["target"] if settings.is_given("target") else ())]
     names = dict.fromkeys(sample.target for sample in samples)
     for word in words:
-        if not any(fnmatchcase(name, word) for name in names):
+        if not any(fits(name, word) for name in names):
             raise UsageError(f"--from: the file has no target {word!r}", hint=f"there are {', '.join(names)}")
-    return [s for s in samples if not words or any(fnmatchcase(s.target, word) for word in words)]
+    return [s for s in samples if not words or any(fits(s.target, word) for word in words)]
 
 
 def fleet(setup: Setup, samples: Sequence[Sample], asked: Sequence[Diagnostic], today: dt.date) -> Fleet:

@@ -6,7 +6,6 @@ grows. Listeners, holders of advisory locks, interactive tools, replication and 
 design: they stand apart, at the end. A pool keeps idle connections, and is none.
 """
 
-import fnmatch
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -120,7 +119,7 @@ class Options(opt.Options):
 
 def enough_for(bounds: Iterable[tuple[str, int]], application: str | None) -> int | None:
     """Return the first of the bounds that fits an application; None if none does."""
-    fitting = (most for pattern, most in bounds if fnmatch.fnmatchcase(application or "", pattern))
+    fitting = (most for pattern, most in bounds if opt.fits(application or "", pattern))
     return next(fitting, None)
 
 
