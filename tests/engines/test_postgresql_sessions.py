@@ -12,6 +12,7 @@ from connaudit.engines.postgresql.rows import WaiterRow
 from connaudit.engines.postgresql.sessions import waits
 from connaudit.engines.postgresql.statements import SESSIONS
 from connaudit.snapshot import Fact, Kind, Snapshot, State
+from tests.conftest import Start
 from tests.engines.postgresql import ALL, session, snapshot, target
 from tests.servers import Role, Running, until
 
@@ -258,6 +259,19 @@ def test_a_walsender_is_no_client_for_anybody(postgres_any: Running, auditor: st
     assert session(taken, client.id).kind is Kind.REPLICATION
     assert taken.capacity.walsenders == 1
     assert client.id not in {s.id for s in taken.clients}
+
+
+def test_a_subscription_is_no_client_for_anybody(postgres_any: Running, start: Start) -> None:
+    server = start(postgres_any, wal_level="logical")
+    who = f"host={server.host} port={server.port} user={server.superuser.name} password={server.superuser.password}"
+    server.ask("create publication orders for all tables")
+    server.ask("select pg_create_logical_replication_slot('orders', 'pgoutput')")
+    origin = f"connection '{who} dbname=shop' publication orders"
+    server.ask(f"create subscription orders {origin} with (create_slot = false)")
+    ((worker,),) = until(lambda: server.ask("select pid from pg_stat_subscription where received_lsn is not null"))
+    for auditor in ("monitor", "plain"):
+        taken = take(server, auditor)
+        assert session(taken, worker).kind is Kind.INTERNAL
 
 
 def test_parallel_workers_belong_to_their_leader(postgres_any: Running) -> None:

@@ -87,7 +87,7 @@ def of_hidden(rows: list[SessionRow], grant: Grant) -> list[Gap]:
     why = f"{hidden} of {plural(len(clients), 'session')} hidden from role {grant.role}"
     cure = grant.statement
     return [
-        Gap(Fact.SESSIONS, f"{why}: no client addresses; parallel workers may be counted in", cure, partial=True),
+        Gap(Fact.SESSIONS, f"{why}: no client addresses; workers may be counted in", cure, partial=True),
         Gap(Fact.STATES, why, cure),
         Gap(Fact.TRANSACTIONS, f"{why}: no ages of their transactions", cure, partial=True),
         Gap(Fact.QUERIES, why, cure),

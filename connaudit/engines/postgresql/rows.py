@@ -35,6 +35,7 @@ class SessionRow(NamedTuple):
     is_self: bytes
     backend_type: bytes | None
     is_walsender: bytes
+    is_subscriber: bytes | None
     state: bytes | None
     datid: bytes | None
     usesysid: bytes | None

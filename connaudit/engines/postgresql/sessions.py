@@ -100,6 +100,8 @@ def kind_of(row: SessionRow) -> Kind:
         return _KINDS.get(row.backend_type, Kind.INTERNAL)
     if row.is_walsender == b"t":
         return Kind.REPLICATION
+    if row.is_subscriber == b"t":
+        return Kind.INTERNAL
     # An autovacuum worker has a database and no role, a launcher a role and no database.
     return Kind.CLIENT if row.datid is not None and row.usesysid is not None else Kind.INTERNAL
 

@@ -89,7 +89,8 @@ SERVER = {
 }
 
 # Ages are by one clock of the server. now() would be the beginning of our own transaction.
-# Walsenders are told to everybody by their own function, while backend_type is hidden from a role without grants.
+# Walsenders and the workers of subscriptions are told to everybody by functions of their own, while backend_type is
+# hidden from a role without grants.
 SESSIONS = {
     12: """
         with clock as materialized (select clock_timestamp() as now)
@@ -98,6 +99,7 @@ SESSIONS = {
                a.pid = pg_backend_pid() as is_self,
                a.backend_type,
                a.pid in (select w.pid from pg_stat_get_wal_senders() as w) as is_walsender,
+               a.pid in (select w.pid from pg_stat_get_subscription(null) as w) as is_subscriber,
                a.state,
                a.datid,
                a.usesysid,
@@ -126,6 +128,7 @@ SESSIONS = {
                a.pid = pg_backend_pid() as is_self,
                a.backend_type,
                a.pid in (select w.pid from pg_stat_get_wal_senders() as w) as is_walsender,
+               a.pid in (select w.pid from pg_stat_get_subscription(null) as w) as is_subscriber,
                a.state,
                a.datid,
                a.usesysid,
@@ -154,6 +157,7 @@ SESSIONS = {
                a.pid = pg_backend_pid() as is_self,
                a.backend_type,
                a.pid in (select w.pid from pg_stat_get_wal_senders() as w) as is_walsender,
+               a.pid in (select w.pid from pg_stat_get_subscription(null) as w) as is_subscriber,
                a.state,
                a.datid,
                a.usesysid,
