@@ -16,7 +16,7 @@ from connaudit.diagnostics.horizon import holds_back, sentences
 from connaudit.diagnostics.judging import Judgement, Limits, composed, judge, limits
 from connaudit.diagnostics.sessions import oldest_first, shown_sql
 from connaudit.diagnostics.source import source
-from connaudit.report import Column, Finding, Metric, Report, Show, Table, Unit, Value
+from connaudit.report import Column, Finding, Metric, Report, Show, Status, Table, Unit, Value
 from connaudit.snapshot import Fact, Kind, Server, Session, Snapshot, State
 from connaudit.thresholds import Measure
 from connaudit.thresholds import Metric as Judged
@@ -50,8 +50,9 @@ def run(snapshot: Snapshot, options: Options) -> Report:
     judged = [s for s in listed if doing(s) != SYSTEM]
     stalled = [s for s in judged if doing(s) == CLIENT]
     slow = [s for s in judged if doing(s) != CLIENT]
+    untold = [s for s in snapshot.clients if _may_run(s) and options.looks_at(s)]
     judgements = [
-        judge(AGE, _oldest(slow), held),
+        _judged_by_age(slow, untold, held),
         judge(COUNT, len(slow), held),
         judge(AGE, _oldest(stalled), held),
     ]
@@ -60,7 +61,7 @@ def run(snapshot: Snapshot, options: Options) -> Report:
         check="long-queries",
         source=source(snapshot),
         status=composed(judgements),
-        headline=_headline(slow, stalled, options, held),
+        headline=_headline(slow, stalled, options, held) + _may_words(untold),
         value=_short(slow, stalled),
         limit=decided.limit if decided else "",
         details=tuple(sentences(snapshot, options)),
@@ -95,6 +96,21 @@ def _age(session: Session) -> float | None:
     return session.query_age
 
 
+def _may_run(session: Session) -> bool:
+    """Return whether it may run a statement of which nothing is told: none runs outside a transaction."""
+    return session.state is State.UNTRACKED and bool(session.in_transaction)
+
+
+def _judged_by_age(slow: Sequence[Session], untold: Sequence[Session], held: Limits) -> Judgement:
+    """Return the verdict on the longest; UNKNOWN if one of which nothing is told may be over a threshold.
+
+    No statement runs for longer than its session is connected.
+    """
+    known = judge(AGE, _oldest(slow), held)
+    may = any(s.connection_age is None or held.of(AGE).broken_by(s.connection_age) for s in untold)
+    return judge(AGE, None, held) if may and known.status is Status.OK else known
+
+
 def _old_enough(session: Session, options: Options) -> bool:
     return session.query_age is None or session.query_age >= options.min_age
 
@@ -123,6 +139,12 @@ def _headline(slow: Sequence[Session], stalled: Sequence[Session], options: Opti
         return running
     longest = f", longest {format_duration(_oldest(stalled))}" + (_limit(stalled, held, " (limit {})"))
     return f"{running}; {_queries(len(stalled))} waiting for the client{longest}"
+
+
+def _may_words(untold: Sequence[Session]) -> str:
+    if not untold:
+        return ""
+    return f"; {plural(len(untold), 'session')} in a transaction with track_activities off may run one"
 
 
 def _counted(slow: Sequence[Session], held: Limits, options: Options) -> str:

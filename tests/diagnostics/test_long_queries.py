@@ -39,6 +39,26 @@ def test_a_session_idle_in_transaction_is_no_long_query() -> None:
     assert rows(run(session(State.IDLE_IN_TRANSACTION, in_state=9000.0))) == []
 
 
+@pytest.mark.parametrize(
+    ("connected", "status"),
+    [(300.0, Status.OK), (300.1, Status.UNKNOWN), (1800.1, Status.UNKNOWN), (None, Status.UNKNOWN)],
+)
+def test_a_session_that_is_not_tracked_may_run_a_statement_for_as_long_as_it_is_connected(
+    connected: float | None, status: Status
+) -> None:
+    untracked = session(State.UNTRACKED, in_state=None, in_transaction=True, connection_age=connected)
+    report = run(untracked)
+    assert report.status is status
+    assert "may run one" in report.headline
+    assert run(untracked, active(1801.0, id=2)).status is Status.CRITICAL
+
+
+def test_a_session_that_is_not_tracked_and_in_no_transaction_runs_nothing() -> None:
+    report = run(session(State.UNTRACKED, in_state=None, in_transaction=None, connection_age=9000.0))
+    assert report.status is Status.OK
+    assert "may run one" not in report.headline
+
+
 def test_our_own_statement_is_not_listed() -> None:
     assert rows(run(options=Options(min_age=0.0))) == []
 
