@@ -77,9 +77,10 @@ def test_the_json_of_a_role_that_sees_little_follows_its_schema(command: str, se
     assert "partial" in json.dumps(document)
 
 
-@pytest.mark.parametrize("command", [*NAMES, "check", "targets-test"])
+@pytest.mark.parametrize("command", [*NAMES, "check", "doctor", "inspect", "targets-test"])
 def test_the_json_of_a_target_out_of_reach_follows_its_schema(command: str) -> None:
-    document = follows(connaudit(*command.split("-", command == "targets-test"), "--json", NOWHERE), command)
+    words = {"targets-test": ["targets", "test"], "inspect": ["inspect", "1"]}.get(command, [command])
+    document = follows(connaudit(*words, "--json", "-T", NOWHERE), command)
     assert document["targets"][0]["error"]["kind"] == "refused"
 
 

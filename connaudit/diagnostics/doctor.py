@@ -98,7 +98,8 @@ def with_points(report: Report, points: Iterable[Point]) -> Report:
         "warnings": sum(row[0] == Status.WARNING.name for row in rows),
         "criticals": sum(row[0] == Status.CRITICAL.name for row in rows),
     }
-    summary = counted | {key: value for key, value in report.summary.items() if key not in counted}
+    untold = {column.key: None for column in SUMMARY}  # of a target out of reach
+    summary = {**untold, **report.summary, **counted}
     wrong = counted["warnings"] + counted["criticals"]
     said = f"{plural(wrong, 'point')} of {len(rows)} to be looked at" if wrong else f"all {len(rows)} points are well"
     return replace(
