@@ -143,6 +143,25 @@ def test_a_full_disk_is_said_in_one_line(postgres: Running) -> None:
     assert result.err == "connaudit: cannot write output: No space left on device [output]\n"
 
 
+HELPS = [["--help"], ["--version"], ["count", "-h"], ["leaks", "-h"], ["history", "-h"], ["watch", "count", "-h"]]
+
+
+@pytest.mark.parametrize("words", HELPS)
+def test_help_that_cannot_be_written_is_said_in_one_line_as_well(words: list[str]) -> None:
+    with open("/dev/full", "wb") as full:
+        result = finish(begin(*words, out=full.fileno()))
+    assert (result.status, result.err) == (3, "connaudit: cannot write output: No space left on device [output]\n")
+
+
+@pytest.mark.parametrize("words", HELPS)
+def test_help_whose_reader_has_gone_is_no_warning(words: list[str]) -> None:
+    gone, out = os.pipe()
+    os.close(gone)
+    result = finish(begin(*words, out=out))
+    os.close(out)
+    assert (result.status, result.err) == (0, "")
+
+
 def test_a_closed_stdout_is_said_in_one_line(postgres: Running) -> None:
     shell = subprocess.run(
         ["/bin/sh", "-c", f"{PROGRAM} count >&-"], env=environment(env(postgres)), stderr=subprocess.PIPE, check=False

@@ -43,6 +43,7 @@ def one_line(result: Result, *parts: str) -> None:
         (["count", "--config", "/nope.toml", NOWHERE], ["config file /nope.toml: no such file", "[config]"]),
         (["check", NOWHERE, "--only", "idle"], ["there is no check 'idle'"]),
         (["check", NOWHERE, "-w", "5m"], ["names the check first"]),
+        (["completion"], ["bash, zsh, fish"]),
         (["--tag", "prod", "count"], ["no configured target has the tag 'prod'"]),
     ],
 )
@@ -78,6 +79,7 @@ def test_nothing_asked_gets_the_help_on_stderr() -> None:
     result = connaudit()
     assert (result.status, result.out) == (3, "")
     assert "count" in result.err
+    assert result.err == connaudit("-h").out
 
 
 def test_an_option_may_stand_before_the_command_and_the_later_one_wins() -> None:

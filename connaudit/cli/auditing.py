@@ -14,6 +14,7 @@ from connaudit import __version__
 from connaudit.audit import Plan, audit
 from connaudit.cli import output
 from connaudit.cli.flags import click_option, given, targets_argument
+from connaudit.cli.helpful import Helpful
 from connaudit.cli.planning import Fleet, Invocation, Setup, muster, own_settings, set_up
 from connaudit.cli.progress import progress
 from connaudit.cli.settings import SETTINGS, Setting, Values
@@ -43,7 +44,7 @@ def command(name: str) -> click.Command:
     def callback(context: click.Context, /, targets: tuple[str, ...], **flags: Any) -> int:
         return run(Invocation(name, targets, given(context, flags), os.environ), [asked])
 
-    return click.Command(name, params=parameters([asked]), callback=callback, help=help_text(asked))
+    return Helpful(name, params=parameters([asked]), callback=callback, help=help_text(asked))
 
 
 def parameters(asked: Sequence[Diagnostic], *more: Setting) -> list[click.Parameter]:

@@ -7,6 +7,7 @@ import click
 
 from connaudit.cli.auditing import run
 from connaudit.cli.flags import click_option, given, targets_argument
+from connaudit.cli.helpful import Helpful
 from connaudit.cli.planning import Invocation
 from connaudit.cli.settings import SETTINGS
 from connaudit.diagnostics import NAMES, diagnostic
@@ -43,7 +44,7 @@ def _names(text: str | None, option: str) -> set[str]:
     return names
 
 
-command = click.Command(
+command = Helpful(
     "check",
     params=[
         targets_argument(),

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from connaudit import __version__
+from connaudit.cli.helpful import Helpful
 
 ALONE = (["-h"], ["--help"], ["-V"], ["--version"])
 # Commands that are no diagnostics: name -> module and attribute.
@@ -50,7 +51,7 @@ SUMMARIES = {
 }
 
 
-class Several(click.Group):
+class Several(Helpful, click.Group):
     """A group of commands; what is none of them is refused with the nearest one."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -151,5 +152,7 @@ def _shared() -> list[click.Option]:
 
 def _version(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
     if wanted:
-        click.echo(f"connaudit {__version__}")
+        from connaudit.cli import output
+
+        output.write(f"connaudit {__version__}\n", None)
         context.exit()

@@ -5,6 +5,7 @@ from importlib import import_module
 import click
 
 from connaudit.cli import output
+from connaudit.cli.helpful import Helpful
 
 VARIABLE = "_CONNAUDIT_COMPLETE"  # by which click's scripts ask us for words
 SHELLS = {"bash": "BashComplete", "zsh": "ZshComplete", "fish": "FishComplete"}
@@ -26,7 +27,7 @@ def _completion(shell: str) -> int:
     return 0
 
 
-command = click.Command(
+command = Helpful(
     "completion",
     params=[click.Argument(["shell"], type=click.Choice(list(SHELLS)))],
     callback=_completion,

@@ -9,6 +9,7 @@ import click
 from connaudit.cli import output
 from connaudit.cli.commands import Several
 from connaudit.cli.flags import click_option
+from connaudit.cli.helpful import Helpful
 from connaudit.cli.listing import invocation, is_for_people, options, write
 from connaudit.cli.planning import Invocation, Setup, configuration_file, set_up
 from connaudit.cli.settings import SETTINGS, Sources, setting, values
@@ -103,7 +104,7 @@ def _new_place(call: Invocation) -> str:
 
 
 def _command(name: str, callback: Any, *params: click.Parameter) -> click.Command:
-    return click.Command(name, callback=callback, params=list(params), help=callback.__doc__)
+    return Helpful(name, callback=callback, params=list(params), help=callback.__doc__)
 
 
 _FILE = click_option(setting("config"))

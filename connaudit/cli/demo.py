@@ -2,8 +2,10 @@
 
 import click
 
+from connaudit.cli.helpful import Helpful
 
-@click.command("demo")
+
+@click.command("demo", cls=Helpful)
 @click.option("--keep", is_flag=True, help="leave server and clients running to play with, until Ctrl-C")
 def command(keep: bool) -> int:
     """Try connaudit on a throwaway server with good and bad clients.

@@ -7,6 +7,7 @@ import click
 
 from connaudit.cli.auditing import run
 from connaudit.cli.flags import click_option, given, targets_argument
+from connaudit.cli.helpful import Helpful
 from connaudit.cli.planning import Fleet, Invocation, Setup
 from connaudit.cli.settings import SETTINGS
 from connaudit.diagnostics import diagnostic
@@ -56,7 +57,7 @@ def _help() -> str:
     return f"{asked.help.strip()}\n\nIt is not a part of `check`: what it finds changes seldom."
 
 
-command = click.Command(
+command = Helpful(
     "doctor",
     params=[
         targets_argument(),

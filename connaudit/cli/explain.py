@@ -3,6 +3,7 @@
 import click
 
 from connaudit.cli import output
+from connaudit.cli.helpful import Helpful
 from connaudit.errors import UsageError
 from connaudit.explaining import contents, page, plain
 
@@ -19,6 +20,6 @@ def _explain(names: tuple[str, ...]) -> int:
     return 0
 
 
-command = click.Command(
+command = Helpful(
     "explain", params=[click.Argument(["names"], nargs=-1, metavar="[NAME]")], callback=_explain, help=HELP
 )

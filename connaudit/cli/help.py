@@ -5,6 +5,7 @@ import difflib
 import click
 
 from connaudit.cli import output
+from connaudit.cli.helpful import Helpful
 from connaudit.cli.topics import TOPICS, title
 from connaudit.errors import UsageError
 from connaudit.explaining import plain
@@ -51,7 +52,7 @@ def _commands(context: click.Context) -> list[str]:
     return group.list_commands(context) if isinstance(group, click.Group) else []
 
 
-command = click.Command(
+command = Helpful(
     "help",
     params=[
         click.Argument(["words"], nargs=-1, metavar="[TOPIC]"),

@@ -13,6 +13,7 @@ from connaudit.cli import output
 from connaudit.cli.auditing import Begun, style_of, utc
 from connaudit.cli.commands import Several
 from connaudit.cli.flags import click_option
+from connaudit.cli.helpful import Helpful
 from connaudit.cli.listing import invocation, is_for_people, options, write
 from connaudit.cli.planning import Setup, set_up
 from connaudit.cli.remembering import history, place
@@ -260,7 +261,7 @@ def _path(context: click.Context, /, **flags: Any) -> int:
 
 def _command(name: str, callback: Any, params: Sequence[click.Parameter], *, choosing: bool = False) -> click.Command:
     targets = [click.Argument(["targets"], nargs=-1, metavar="[TARGET]...")] if choosing else []
-    return click.Command(name, callback=callback, params=[*targets, *params], help=callback.__doc__)
+    return Helpful(name, callback=callback, params=[*targets, *params], help=callback.__doc__)
 
 
 _ASKING = [click_option(each) for each in ASKED]

@@ -10,6 +10,7 @@ import click
 from connaudit.attribution.evidence import Client, Evidence
 from connaudit.cli.auditing import run
 from connaudit.cli.flags import click_option, given
+from connaudit.cli.helpful import Helpful
 from connaudit.cli.planning import Invocation, set_up
 from connaudit.cli.settings import SETTINGS
 from connaudit.diagnostics import diagnostic
@@ -51,7 +52,7 @@ def gathered(snapshot: Snapshot, session: Session, *, stack: bool) -> Evidence:
     return Evidence(client, stack_of(client.processes, ident(session.query), busy=busy))
 
 
-command = click.Command(
+command = Helpful(
     "inspect",
     params=[
         click.Argument(["pid"], type=int, metavar="PID"),

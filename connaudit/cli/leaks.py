@@ -8,6 +8,7 @@ import click
 from connaudit.audit import judged
 from connaudit.cli.auditing import Audited, Begun, checked_style, conclude, help_text, informed, parameters, run, sample
 from connaudit.cli.flags import given
+from connaudit.cli.helpful import Helpful
 from connaudit.cli.planning import Fleet, Invocation, Setup, muster, set_up
 from connaudit.cli.progress import progress
 from connaudit.cli.sampling import Pace, Series, sampled
@@ -28,7 +29,7 @@ WATCH = Setting(
 AROUND_HELP = "run COMMAND; say what it left behind"
 
 
-class Command(click.Command):
+class Command(Helpful):
     """A command whose words behind `--` are a command of their own, where --around is given."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

@@ -33,20 +33,19 @@ def run(arguments: Sequence[str]) -> int:
     import click
 
     from connaudit.cli.commands import tree
-    from connaudit.cli.output import say
+    from connaudit.cli.output import say, write_aside
     from connaudit.errors import ConnauditError
 
     commands = tree(list(arguments))
     try:
         if not arguments and "_CONNAUDIT_COMPLETE" not in os.environ:  # a shell that completes gives none
-            sys.stderr.write(commands.get_help(click.Context(commands, info_name="connaudit")) + "\n")
+            context = click.Context(commands, info_name="connaudit", **commands.context_settings)
+            write_aside(commands.get_help(context) + "\n", None)
             return UNKNOWN
         result = commands.main(args=list(arguments), prog_name="connaudit", standalone_mode=False)
         return result if isinstance(result, int) else 0
-    except click.UsageError as error:
-        say(f"{error.format_message()} [usage]")
     except click.ClickException as error:
-        say(f"{error.format_message()} [usage]")
+        say(f"{' '.join(error.format_message().split())} [usage]")
     except click.Abort:
         say("interrupted")
     except ConnauditError as error:

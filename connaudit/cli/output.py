@@ -92,7 +92,7 @@ def write(text: str, destination: str | None) -> None:
 
 
 def write_aside(text: str, destination: str | None) -> None:
-    """Write the report to standard error, where standard output is somebody else's; or to a file, as `write` does."""
+    """Write the report to standard error, where standard output is not for it; or to a file, as `write` does."""
     if destination not in (None, "-"):
         replace_file(text, str(destination))
     elif sys.stderr is not None:

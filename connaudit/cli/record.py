@@ -9,6 +9,7 @@ from connaudit.audit import samples
 from connaudit.cli import output
 from connaudit.cli.auditing import Begun, error_text
 from connaudit.cli.flags import click_option, given, targets_argument
+from connaudit.cli.helpful import Helpful
 from connaudit.cli.planning import Fleet, Invocation, Setup, muster, set_up
 from connaudit.cli.remembering import STORED, history
 from connaudit.cli.settings import setting
@@ -63,7 +64,7 @@ def tell(setup: Setup, fleet: Fleet, told: dict[str, Taken], place: str) -> int:
     return int(Status.UNKNOWN if nobody else Status.OK)
 
 
-command = click.Command(
+command = Helpful(
     "record",
     params=[targets_argument(), *(click_option(setting(name)) for name in SHARED)],
     callback=_record,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import click
 
 from connaudit.cli import output
+from connaudit.cli.helpful import Helpful
 from connaudit.diagnostics import NAMES, diagnostic
 from connaudit.errors import UsageError
 from connaudit.render.schema import Part, Schema, of_audit, of_listing
@@ -65,7 +66,7 @@ def _schema(words: tuple[str, ...], form: str) -> int:
     return 0
 
 
-command = click.Command(
+command = Helpful(
     "schema",
     params=[
         click.Argument(["words"], nargs=-1, metavar="[COMMAND]"),

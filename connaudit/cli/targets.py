@@ -10,6 +10,7 @@ from connaudit.cli import output
 from connaudit.cli.auditing import error_text, run
 from connaudit.cli.commands import Several
 from connaudit.cli.flags import click_option, targets_argument
+from connaudit.cli.helpful import Helpful
 from connaudit.cli.listing import CHOOSING, invocation, options, write
 from connaudit.cli.planning import Setup, named, set_up
 from connaudit.cli.settings import SETTINGS
@@ -146,7 +147,7 @@ def _test(context: click.Context, /, targets: tuple[str, ...], **flags: Any) -> 
 
 
 def _command(name: str, callback: Any, params: list[click.Parameter]) -> click.Command:
-    return click.Command(name, callback=callback, params=[targets_argument(), *params], help=callback.__doc__)
+    return Helpful(name, callback=callback, params=[targets_argument(), *params], help=callback.__doc__)
 
 
 command = Several(

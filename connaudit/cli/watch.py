@@ -14,6 +14,7 @@ from connaudit import __version__, saved
 from connaudit.cli import output, signals
 from connaudit.cli.auditing import PEOPLES_FORMATS, exit_status, parameters, style_of, tell_fields
 from connaudit.cli.flags import click_option, given
+from connaudit.cli.helpful import Helpful
 from connaudit.cli.planning import Invocation, muster, set_up
 from connaudit.cli.sampling import Pace
 from connaudit.cli.screen import Keys, Screen
@@ -82,7 +83,7 @@ def _of(name: str) -> click.Command:
     def callback(context: click.Context, /, targets: tuple[str, ...], **flags: Any) -> int:
         return run(Invocation(name, targets, given(context, flags), os.environ), asked)
 
-    return click.Command(name, params=parameters(asked, *OWN), callback=callback, help=f"Watch {name}.\n\n{HELP}")
+    return Helpful(name, params=parameters(asked, *OWN), callback=callback, help=f"Watch {name}.\n\n{HELP}")
 
 
 @click.pass_context
