@@ -176,6 +176,14 @@ def test_a_password_in_an_argument_is_told(postgres: Running) -> None:
     assert points(result)["password"]["status"] == "WARNING"
 
 
+def test_a_password_that_comes_from_elsewhere_is_in_no_argument(postgres: Running) -> None:
+    password = postgres.monitor.password
+    result = connaudit("doctor", "--json", postgres.url().replace(f":{password}@", "@"), env={"PGPASSWORD": password})
+    assert points(result)["password"] == {
+        "status": "OK", "code": "CA807", "subject": "password", "value": "from PGPASSWORD",
+    }  # fmt: skip
+
+
 def test_what_others_cannot_verify_is_told_for_hosts_far_away() -> None:
     for mode, status in (("require", "WARNING"), ("verify-full", "OK")):
         url = f"postgresql://m@192.0.2.1:1/d?sslmode={mode}"

@@ -12,7 +12,7 @@ from connaudit.configuration import Configured
 from connaudit.diagnostics.doctor import is_remote
 from connaudit.diagnostics.points import Point
 from connaudit.report import Status
-from connaudit.targets import Secret, Target
+from connaudit.targets import Target
 from connaudit.targets.postgresql import KEYWORDS
 
 CRON_PATH = "/usr/bin:/bin"
@@ -45,18 +45,17 @@ def _verification(target: Target) -> Point:
     return Point(Status.WARNING, "CA802", "certificate", value, message, f"add {better} to the target")
 
 
+IN_ITSELF = ("the URL", "the connection string")  # where a password may stand that is in what names the target
+
+
 def _password(target: Target) -> Point:
     where = target.password_from
-    if target.origin == "argument" and _has_secret(target):
+    if target.origin == "argument" and where in IN_ITSELF:
         message = "a password given as an argument is visible to everybody in ps"
         return Point(Status.WARNING, "CA807", "password", "the argument", message, "use env:DATABASE_URL or file:PATH")
     if where is None:
         return Point(Status.OK, "CA807", "password", "none: the server lets us in by another proof, or trusts us")
     return Point(Status.OK, "CA807", "password", f"from {where}")
-
-
-def _has_secret(target: Target) -> bool:
-    return bool(target.password) or any(isinstance(value, Secret) for _, value in target.options)
 
 
 def _files(own: Configured | None, setup: Setup) -> Iterator[str]:

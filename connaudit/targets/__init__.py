@@ -73,6 +73,11 @@ class Target:
         host = self.hosts[0] if self.hosts else Host("")
         return Address(host.name, None if host.is_socket else host.port, self.database, self.user)
 
+    @property
+    def has_secret(self) -> bool:
+        """Whether whatever named it holds a password, be it that of a key."""
+        return bool(self.password) or any(isinstance(value, Secret) for _, value in self.options)
+
     def option(self, key: str) -> str | None:
         """Return one plain option, if it was given."""
         value = dict(self.options).get(key)

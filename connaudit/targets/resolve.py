@@ -54,7 +54,7 @@ def resolve(
     sources = _Sources(around, configured or {})
     given = _once(_chosen(arguments, sources, default_targets))
     targets = _unique([_complete(target, sources.around) for target in given])
-    warnings = [_IN_PS] if any(target.origin == "argument" and _has_secret(target) for target in given) else []
+    warnings = [_IN_PS] if any(target.origin == "argument" and target.has_secret for target in given) else []
     for target in targets:
         if target.engine == "postgresql":
             warnings += postgresql.warnings(target, sources.around)
@@ -137,7 +137,7 @@ def _from_file(path: str, sources: _Sources) -> list[Target]:
     found = _contents(lines, origin, sources)
     if not found:
         raise UsageError(f"{origin} names no target")
-    if not private and any(target.origin.startswith(origin) and _has_secret(target) for target in found):
+    if not private and any(target.origin.startswith(origin) and target.has_secret for target in found):
         raise ConfigError(f"{origin} holds a password and is readable by others", hint=f"run: chmod 600 {path}")
     return found
 
@@ -211,7 +211,3 @@ def _unique(targets: Sequence[Target]) -> tuple[Target, ...]:
         taken.add(name)
         unique.append(target.renamed(name))
     return tuple(unique)
-
-
-def _has_secret(target: Target) -> bool:
-    return bool(target.password) or any(isinstance(value, Secret) for _, value in target.options)
