@@ -157,10 +157,8 @@ class _Reader:
         self.merged["thresholds"] |= self._thresholds(table.get("thresholds", {}), f"{path}: [thresholds]")
         for name, content in _table(table.get("targets", {}), f"{path}: [targets]").items():
             self._target(name, _table(content, f"{path}: [targets.{name}]"), path, private=private)
-        self.ignores += [_ignore(entry, path) for entry in table.get("ignore", [])]
-        history = _table(table.get("history", {}), f"{path}: [history]")
-        _only(history, HISTORY, f"{path}: [history]")
-        self.merged["history"] |= {key: str(value) for key, value in history.items()}
+        self.ignores += [_ignore(entry, path) for entry in _list(table.get("ignore", []), f"{path}: [[ignore]]")]
+        self.merged["history"] |= _history(table.get("history", {}), path, private=private)
         self.merged["bounds"] |= _bounds(table.get("bounds", {}), f"{path}: [bounds]")
         for pattern in _texts(table.get("include", []), f"{path}: include"):
             self._include(pattern, path)
@@ -181,8 +179,12 @@ class _Reader:
             self.read(other)
 
     def _defaults(self, table: Mapping[str, Any], path: str) -> None:
+        if "target" in table:
+            raise ConfigError(f"{path}: [defaults]: unknown key 'target'", hint="default_targets, above it, names them")
         _only(table, self.known_settings, f"{path}: [defaults]")
-        self.merged["defaults"] |= {key.replace("_", "-"): _setting(value) for key, value in table.items()}
+        self.merged["defaults"] |= {
+            key.replace("_", "-"): _setting(value, f"{path}: [defaults] {key}") for key, value in table.items()
+        }
 
     def _thresholds(self, content: Any, where: str) -> dict[str, dict[str, tuple[str, ...]]]:
         table = _table(content, where)
@@ -200,14 +202,18 @@ class _Reader:
         _only(table, TARGET, where)
         if name in self.merged["targets"]:
             raise ConfigError(f"{where}: there are two targets of this name")
-        if "dsn" not in table:
+        if not table.get("dsn"):
             raise ConfigError(f"{where}: dsn is missing")
+        for key in ("dsn", "password", "password_file", "password_env"):
+            _text(table.get(key, ""), f"{where} {key}")
+        if "password_command" in table:
+            secrets.check_command(table["password_command"], f"{where} ")
         try:
-            target = parse(str(table["dsn"]), name=name, origin="config")
+            target = parse(table["dsn"], name=name, origin="config")
         except UsageError as error:
             raise ConfigError(f"{path}: {error.message}", hint=error.hint) from None
-        if not private and (target.password or "password" in table):
-            raise ConfigError(f"{path} holds a password and is readable by others", hint=f"run: chmod 600 {path}")
+        if not private and (target.has_secret or "password" in table):
+            raise _readable(path)
         self.merged["targets"][name] = Configured(
             replace(target, tags=tuple(_texts(table.get("tags", []), f"{where} tags"))),
             self._thresholds(table.get("thresholds", {}), f"{where} thresholds"),
@@ -250,6 +256,18 @@ def _table(value: Any, where: str) -> dict[str, Any]:
     return value
 
 
+def _list(value: Any, where: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise ConfigError(f"{where} is to be a list")
+    return value
+
+
+def _text(value: Any, where: str) -> str:
+    if not isinstance(value, str):
+        raise ConfigError(f"{where} is to be a text")
+    return value
+
+
 def _bounds(value: Any, where: str) -> dict[str, int]:
     """Return how many connections applications need at most."""
     bounds = _table(value, where)
@@ -267,10 +285,11 @@ def _texts(value: Any, where: str) -> list[str]:
     return [str(item) for item in items]
 
 
-def _setting(value: Any) -> str | tuple[str, ...]:
-    if isinstance(value, list):
-        return tuple(str(item) for item in value)
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def _setting(value: Any, where: str) -> str | tuple[str, ...]:
+    if isinstance(value, bool):
+        return str(value).lower()
+    texts = _texts(value, where)
+    return tuple(texts) if isinstance(value, list) else texts[0]
 
 
 def _ignore(entry: Any, path: str) -> Ignore:
@@ -285,8 +304,39 @@ def _ignore(entry: Any, path: str) -> Ignore:
         until = until.date()
     if until is not None and not isinstance(until, dt.date):
         raise ConfigError(f"{where}: until is to be a date, such as 2027-03-01")
-    texts = {key: str(value) for key, value in table.items() if key != "until"}
+    texts = {key: _text(value, f"{where}: {key}") for key, value in table.items() if key != "until"}
     return Ignore(until=until, **texts)
+
+
+def _history(value: Any, path: str, *, private: bool) -> dict[str, str]:
+    """Return where the history lies, and for how long what is kept; a path is relative to the file that names it."""
+    where = f"{path}: [history]"
+    table = _table(value, where)
+    _only(table, HISTORY, where)
+    found = {key: _text(text, f"{where} {key}") for key, text in table.items()}
+    if "path" in found and "url" in found:
+        raise ConfigError(f"{where}: path and url name two histories; choose one")
+    if "path" in found:
+        found["path"] = os.path.join(os.path.dirname(os.path.abspath(path)), os.path.expanduser(found["path"]))
+    if "url" in found:
+        _check_history(found["url"], path, private=private)
+    return found
+
+
+def _check_history(url: str, path: str, *, private: bool) -> None:
+    """Raise ConfigError unless the history can lie there, and nobody else reads its password."""
+    try:
+        target = parse(url, name="history", origin="config")
+    except UsageError as error:
+        raise ConfigError(f"{path}: [history] url: {error.message.removeprefix('target history: ')}") from None
+    if target.engine != "postgresql":
+        raise ConfigError(f"{path}: [history] url: a history lies in a file or on PostgreSQL", hint="postgresql://...")
+    if target.has_secret and not private:
+        raise _readable(path)
+
+
+def _readable(path: str) -> ConfigError:
+    return ConfigError(f"{path} holds a password and is readable by others", hint=f"run: chmod 600 {path}")
 
 
 def _fetch(source: str, value: Any, environment: Mapping[str, str]) -> Secret:

@@ -87,10 +87,12 @@ def test_show_tells_every_value_with_its_origin(
 
 @pytest.mark.parametrize("form", ["table", "wide", "json", "ndjson", "csv"])
 def test_show_never_tells_a_password(tmp_path: Path, form: str) -> None:
-    text = GOOD + "password = 'file-s3cr3t'\n"
+    text = GOOD + "password = 'file-s3cr3t'\n[history]\nurl = 'postgresql://u:tny@h/d'\n"
     result = config(tmp_path, "show", "-f", form, text=text)
     assert "targets.us" in result.out
-    assert "s3cr3t" not in result.out + result.err
+    assert "postgresql://h/d" in result.out
+    for password in ("s3cr3t", "tny"):
+        assert password not in result.out + result.err
 
 
 def test_a_format_for_audits_that_a_file_sets_does_not_hold_for_lists(tmp_path: Path) -> None:
@@ -117,6 +119,8 @@ WRONG = """
 default_targets = ["eu", "asia-*"]
 [defaults]
 limit = "many"
+format = "xml"
+width = ["80", "120"]
 [thresholds]
 idle-tx = { warning = "20m", critical = "10m" }
 [targets.eu]
@@ -139,12 +143,17 @@ until = 2020-01-01
 code = "CX1"
 target = "nobody"
 reason = "typo"
+[[ignore]]
+code = "CA999"
+reason = "typo"
 [history]
 keep_raw = "long"
 """
 PROBLEMS = [
     ("error", "default_targets: no target is called 'asia-*'"),
     ("error", "[defaults] limit: 'many' is not a whole number"),
+    ("error", "[defaults] format: there is no format 'xml'"),
+    ("error", "[defaults] width: one value stands here, not a list"),
     ("error", "[thresholds] idle-tx: the warning age=20m would come after the critical age=10m"),
     ("error", "[targets.eu]: timeout: 'soon' is not a duration"),
     ("error", "[targets.eu]: .*no service file defines the service"),
@@ -154,6 +163,7 @@ PROBLEMS = [
     ("error", "[history] keep_raw: 'long' is not a duration"),
     ("warning", "[[ignore]] 1 expired on 2020-01-01"),
     ("warning", "[[ignore]] 2: no finding has the code CX1"),
+    ("warning", "[[ignore]] 3: no finding has the code CA999"),
     ("warning", "[[ignore]] 2: no configured target is called 'nobody'"),
 ]
 

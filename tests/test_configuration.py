@@ -62,6 +62,20 @@ def test_targets_have_tags_thresholds_and_settings_of_their_own(tmp_path: Path) 
         ("targets = 3", ["is to be a table"]),
         ("include = ['nope.toml']", ["nope.toml", "no such file"]),
         ("[history]\nkeep = '3d'", ["[history]", "unknown key 'keep'"]),
+        ("[history]\nkeep_raw = 3", ["[history] keep_raw is to be a text"]),
+        ("[history]\nurl = 'mysql://h/d'", ["[history] url", "PostgreSQL"]),
+        ("[history]\nurl = '/var/lib/connaudit/history.db'", ["[history] url", "not valid"]),
+        ("[history]\nurl = 'postgresql://h/d'\npath = '/h.db'", ["[history]", "path and url"]),
+        ("[targets.eu]\ndsn = ''", ["[targets.eu]", "dsn is missing"]),
+        ("[targets.eu]\ndsn = 5", ["[targets.eu] dsn is to be a text"]),
+        ("[targets.eu]\ndsn = 'host=h'\npassword = ['x']", ["[targets.eu] password is to be a text"]),
+        ("[targets.eu]\ndsn = 'host=h'\npassword_file = 1", ["[targets.eu] password_file is to be a text"]),
+        ("[targets.eu]\ndsn = 'host=h'\npassword_command = 'pass x'", ["[targets.eu] password_command is a list"]),
+        ("[targets.eu]\ndsn = 'host=h'\npassword_command = [1]", ["[targets.eu] password_command is a list"]),
+        ("[defaults]\ntimeout = { a = 1 }", ["[defaults] timeout is to be a text"]),
+        ("[defaults]\ntarget = 'eu'", ["unknown key 'target'", "default_targets"]),
+        ("ignore = 5", ["[[ignore]] is to be a list"]),
+        ("[[ignore]]\ncode = ['CA301']\nreason = 'x'", ["[[ignore]]: code is to be a text"]),
     ],
 )
 def test_what_nobody_understands_is_refused_with_the_nearest_key(tmp_path: Path, text: str, parts: list[str]) -> None:
@@ -81,7 +95,15 @@ def test_a_password_that_others_can_read_is_refused_with_the_command_to_run(tmp_
     error = refused(tmp_path, text, 0o644)
     assert "chmod 600" in (error.hint or "")
     assert read(tmp_path, text, 0o600).targets["eu"].password_from == "config"
-    assert "chmod" in (refused(tmp_path, "[targets.eu]\ndsn = 'postgresql://u:s3cr3t@h/d'", 0o640).hint or "")
+    for kept in ("u:s3cr3t@h/d", "h/d?sslpassword=s3cr3t", "h/d?password=s3cr3t"):
+        assert "chmod" in (refused(tmp_path, f"[targets.eu]\ndsn = 'postgresql://{kept}'", 0o640).hint or "")
+        assert "chmod" in (refused(tmp_path, f"[history]\nurl = 'postgresql://{kept}'", 0o640).hint or "")
+
+
+def test_the_path_of_a_history_is_relative_to_the_file_that_names_it(tmp_path: Path) -> None:
+    assert read(tmp_path, "[history]\npath = 'h.db'").history == {"path": str(tmp_path / "h.db")}
+    assert read(tmp_path, "[history]\npath = '/h.db'").history == {"path": "/h.db"}
+    assert not read(tmp_path, "[history]\npath = '~/h.db'").history["path"].startswith(str(tmp_path))
 
 
 @pytest.mark.parametrize(

@@ -103,6 +103,16 @@ def test_where_nobody_answers_the_exit_status_is_3_and_it_is_stored_all_the_same
     assert [sample["up"] for sample in samples(home)] == [False]
 
 
+def test_a_history_that_is_told_nonsense_is_refused_before_anybody_is_asked(tmp_path: Path, postgres: Running) -> None:
+    path = configured(tmp_path, postgres, path=str(tmp_path / "h.db"), keep_raw="long")
+    for words in (["record"], ["history", "show"]):
+        result = connaudit(*words, "--config", path)
+        assert (result.status, result.out) == (3, "")
+        assert "'long' is not a duration" in result.err
+        assert "[config]" in result.err
+    assert not (tmp_path / "h.db").exists()
+
+
 def test_whoever_wants_to_know_is_told(postgres: Running, home: Path) -> None:
     result = connaudit("record", "env:DATABASE_URL", DEAD, "-v", env=env(home, postgres))
     assert result.out == f"1 of 2 targets answered; stored in {file(home)}\n"

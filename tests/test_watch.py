@@ -315,3 +315,12 @@ def test_garbage_is_collected_while_it_runs(postgres: Running) -> None:
             watch.line()
         assert memory(watch.process.pid) - before < 4096  # kB
         assert os.path.exists(f"/proc/{watch.process.pid}")
+
+
+def test_a_format_for_audits_that_a_file_sets_does_not_hold_for_watch(tmp_path: Path, postgres: Running) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text('[defaults]\nformat = "nagios"\n')
+    result = connaudit("watch", "--count", "1", "--config", str(path), env=env(postgres))
+    assert [line["schema"] for line in lines(result.out)] == ["connaudit.count/1"], result
+    refused = connaudit("watch", "-f", "nagios", "--config", str(path), env=env(postgres))
+    assert (refused.status, "watch writes table, wide, ndjson" in refused.err) == (3, True)

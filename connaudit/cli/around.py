@@ -10,7 +10,7 @@ from typing import Any
 
 from connaudit.audit import judged
 from connaudit.cli import output
-from connaudit.cli.auditing import Audited, Begun, checked_style, conclude, sample
+from connaudit.cli.auditing import Audited, Begun, conclude, sample, style_of
 from connaudit.cli.planning import Fleet, Invocation, Setup, muster, set_up
 from connaudit.cli.sampling import Sampler, Series, Told, following
 from connaudit.cli.signals import Interrupted
@@ -32,7 +32,7 @@ def run_around(call: Invocation, command: Sequence[str]) -> int:
     setup = set_up(call)
     if setup.settings["from"]:
         raise UsageError("--around looks at servers, --from at none: give one of them")
-    style = checked_style(setup, sys.stderr)
+    style = style_of(setup.settings, call.environment, sys.stderr)
     fleet = muster(setup, [diagnostic("around")], begun.moment.date())
     with following(setup, fleet) as connections:
         around = Around(setup, fleet, Sampler(setup, fleet, connections))

@@ -23,7 +23,7 @@ from connaudit.diagnostics import Diagnostic, diagnostic
 from connaudit.engines import Budget, Taken
 from connaudit.errors import ConnauditError, OutputError, UsageError
 from connaudit.options import Sql
-from connaudit.render import FORMATS, Run, Style, render
+from connaudit.render import Run, Style, render
 from connaudit.report import Failure, Outcome, Report, Status, worst
 from connaudit.saved import Sample
 from connaudit.snapshot import Fact, Snapshot
@@ -105,7 +105,7 @@ def run(call: Invocation, asked: Sequence[Diagnostic], complete: Complete | None
     settings = setup.settings
     if settings["fields"] == ("help",):
         return tell_fields(asked, settings)
-    style = checked_style(setup)
+    style = style_of(settings, call.environment)
     if settings["from"]:
         audited = replayed(setup, asked, begun.moment.date())
     else:
@@ -113,13 +113,6 @@ def run(call: Invocation, asked: Sequence[Diagnostic], complete: Complete | None
     if complete:
         audited = replace(audited, outcomes=complete(setup, audited.fleet, audited.outcomes))
     return conclude(setup, audited, begun, style)
-
-
-def checked_style(setup: Setup, stream: TextIO | None = None) -> Style:
-    """Return for whom is written; UsageError before anything is asked of a server if there is no such format."""
-    if setup.settings.format not in FORMATS:
-        raise UsageError(f"--format: there is no format {setup.settings.format!r}; there are {', '.join(FORMATS)}")
-    return style_of(setup.settings, setup.call.environment, stream)
 
 
 def informed(setup: Setup, fleet: Fleet, begun: Begun) -> Fleet:

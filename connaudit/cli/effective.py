@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from connaudit.cli.planning import Setup, own_settings, target_name, thresholds
+from connaudit.cli.remembering import public_place
 from connaudit.cli.settings import SETTINGS, Sources, values, written
 from connaudit.configuration import LEVELS, Configured, Ignore
 from connaudit.diagnostics import NAMES, Diagnostic, diagnostic
@@ -36,9 +37,10 @@ def everything(setup: Setup, command: str | None) -> Iterable[Row]:
         yield from of_target(own, setup)
     for number, ignore in enumerate(configuration.ignores, 1):
         yield f"ignore.{number}", spoken(ignore), configuration.path
-    for table, content in (("history", configuration.history), ("bounds", configuration.bounds)):
-        for key, value in content.items():
-            yield f"{table}.{key}", value, configuration.path
+    for key, text in configuration.history.items():
+        yield f"history.{key}", public_place(text) if key == "url" else text, configuration.path
+    for app, most in configuration.bounds.items():
+        yield f"bounds.{app}", most, configuration.path
 
 
 def _origin_of_file(setup: Setup) -> str:

@@ -16,7 +16,7 @@ from connaudit.cli.flags import click_option
 from connaudit.cli.helpful import Helpful
 from connaudit.cli.listing import invocation, is_for_people, options, write
 from connaudit.cli.planning import Setup, set_up
-from connaudit.cli.remembering import history, place
+from connaudit.cli.remembering import history, place, public_place
 from connaudit.cli.settings import Setting, Sources, choice, positive_duration, words
 from connaudit.dataclass import dataclass
 from connaudit.errors import UsageError
@@ -25,7 +25,6 @@ from connaudit.history.store import Store
 from connaudit.options import fits
 from connaudit.render.plot import charts
 from connaudit.report import Column, Plot, Show, Status, Table, Unit, Value
-from connaudit.targets.parse import is_dsn, parse
 from connaudit.units import plural
 
 METRICS = (*WHOLE, *STATES)
@@ -252,10 +251,7 @@ def _chunks(records: Iterator[dict[str, Any]]) -> Iterator[list[str]]:
 def _path(context: click.Context, /, **flags: Any) -> int:
     """Say where the history lies, or would lie."""
     setup = set_up(invocation("history-path", context, flags))
-    where = place(setup)
-    if is_dsn(where):
-        where = f"postgresql://{parse(where, name='history').location}"
-    output.write(f"{where}\n", None)
+    output.write(f"{public_place(place(setup))}\n", None)
     return int(Status.OK)
 
 

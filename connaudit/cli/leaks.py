@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from connaudit.audit import judged
-from connaudit.cli.auditing import Audited, Begun, checked_style, conclude, help_text, informed, parameters, run, sample
+from connaudit.cli.auditing import Audited, Begun, conclude, help_text, informed, parameters, run, sample, style_of
 from connaudit.cli.flags import given
 from connaudit.cli.helpful import Helpful
 from connaudit.cli.planning import Fleet, Invocation, Setup, muster, set_up
@@ -63,7 +63,7 @@ def watch(call: Invocation, seconds: float) -> int:
     setup = set_up(call)
     if setup.settings["from"]:
         raise UsageError("--watch looks at servers, --from at none: give one of them")
-    style = checked_style(setup)
+    style = style_of(setup.settings, call.environment)
     fleet = informed(setup, muster(setup, [diagnostic("leaks")], begun.moment.date()), begun)
     return conclude(setup, series(setup, fleet, pace_of(seconds)), begun, style)
 

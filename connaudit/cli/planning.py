@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from connaudit.audit import Ask, Plan, Suppression
-from connaudit.cli.settings import PREFIX, SETTINGS, Effective, Setting, Sources, Values, setting, values
+from connaudit.cli.settings import OF_FILES, PREFIX, Effective, Setting, Sources, Values, setting, values
 from connaudit.cli.sharding import shard_of_job
 from connaudit.configuration import Configuration, Configured, Ignore, find, load
 from connaudit.dataclass import dataclass
@@ -88,7 +88,7 @@ def configuration_file(call: Invocation) -> str | None:
 def set_up(call: Invocation) -> Setup:
     """Read the configuration and every setting; ConfigError or UsageError says what makes no sense."""
     path = configuration_file(call)
-    configuration = load(path, [each.name for each in SETTINGS], NAMES)
+    configuration = load(path, OF_FILES, NAMES)
     sources = Sources(call.command, call.given, call.environment, configuration.defaults, path or "config")
     return Setup(call, configuration, values(sources))
 

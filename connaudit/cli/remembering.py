@@ -7,10 +7,12 @@ from datetime import datetime
 from connaudit.cli import output
 from connaudit.cli.planning import Setup
 from connaudit.engines import Taken
+from connaudit.errors import ConfigError
 from connaudit.history.store import Store, default_path
 from connaudit.history.store import open as open_store
 from connaudit.history.summing import Keep
 from connaudit.snapshot import Fact
+from connaudit.targets.parse import is_dsn, parse
 from connaudit.units import parse_duration
 
 STORED = frozenset({Fact.SESSIONS, Fact.STATES})  # what must be read to be stored
@@ -38,9 +40,17 @@ def place(setup: Setup) -> str:
     if "url" in told:
         return told["url"]
     usual = default_path(setup.call.environment, setup.call.home, root=os.geteuid() == 0)
-    return os.path.expanduser(told["path"]) if "path" in told else str(usual)
+    return told.get("path", str(usual))
+
+
+def public_place(place: str) -> str:
+    """Return where a history lies as everybody may read it: without a password."""
+    return f"postgresql://{parse(place, name='history').location}" if is_dsn(place) else place
 
 
 def kept(told: Mapping[str, str]) -> Keep:
     """Return how long what is kept, as the configuration says."""
-    return Keep(**{field: parse_duration(told[key]) for key, field in _KEPT.items() if key in told})
+    try:
+        return Keep(**{field: parse_duration(told[key]) for key, field in _KEPT.items() if key in told})
+    except ValueError as error:
+        raise ConfigError(f"[history] keep_raw, keep_hourly: {error}", hint="connaudit config check") from None

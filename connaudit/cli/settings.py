@@ -89,6 +89,15 @@ def words(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
+def format_name(text: str) -> str:
+    """Read the name of a format for reports."""
+    from connaudit.render import FORMATS
+
+    if text not in FORMATS:
+        raise ValueError(f"there is no format {text!r}; there are {', '.join(FORMATS)}")
+    return text
+
+
 def _filter(name: str, what: str) -> tuple[Setting, Setting]:
     with_ = Setting(name, (f"--{name}",), f"only sessions of this {what}", metavar="GLOB", multiple=True)
     without = Setting(f"not-{name}", (f"--not-{name}",), f"no sessions of this {what}", metavar="GLOB", multiple=True)
@@ -119,7 +128,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("timeout", ("-t", "--timeout"), "per target, DNS to last row", positive_duration, "DUR", 10.0),
     Setting("deadline", ("--deadline",), "for the whole run", positive_duration, "DUR"),
     Setting("jobs", ("-j", "--jobs"), "targets at once, one connection each", whole(1), "N"),
-    Setting("format", ("-f", "--format"), "how the report is written", metavar="FORMAT", default="table"),
+    Setting("format", ("-f", "--format"), "how the report is written", format_name, "FORMAT", "table"),
     Setting("json", ("--json",), "the same as -f json", switch=True),
     Setting("output", ("-o", "--output"), "write there; an existing file is replaced at once", metavar="FILE"),
     Setting("save", ("--save",), "keep what servers told in this file, for --from", metavar="FILE"),
@@ -154,6 +163,9 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("verbose", ("-v", "--verbose"), "details of every target, and what it took", switch=True),
     Setting("debug", ("--debug",), "a traceback, without values, when connaudit itself fails", switch=True),
 )
+
+# What a configuration file's [defaults] may set: it cannot name itself, and has default_targets for targets.
+OF_FILES = tuple(each.name for each in SETTINGS if each.name not in ("config", "target"))
 
 HELP = {
     "fail-on": " [default: warning]",
@@ -278,6 +290,8 @@ def _read(setting: Setting, raw: str | bool | Sequence[str]) -> Any:
         return _truth(raw) if isinstance(raw, str) else bool(raw)
     if isinstance(raw, str):
         return setting.read(raw)
+    if not setting.multiple and not isinstance(raw, bool):
+        raise ValueError("one value stands here, not a list")
     return raw if isinstance(raw, bool) else tuple(setting.read(item) for item in raw)
 
 

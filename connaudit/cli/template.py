@@ -59,11 +59,24 @@ IGNORE = """\
 """
 
 
+HISTORY = """\
+# Where `connaudit record` keeps what it saw, and for how long: a file, or a database for a whole team by its url.
+#[history]
+#path = "/var/lib/connaudit/history.db"
+#keep_raw = "14d"
+#keep_hourly = "400d"
+
+# How many connections an application needs at most: processes x threads, or its pool; more is a leak.
+#[bounds]
+#"gunicorn: *" = 40
+"""
+
+
 def template() -> str:
     """Return the text of the file."""
     defaults = DEFAULTS + "".join(_lines(each) for each in SETTINGS if each.name in PLAIN)
     thresholds = THRESHOLDS + "".join(_thresholds(diagnostic(name)) for name in NAMES)
-    return "\n".join((HEAD, defaults, thresholds, TARGETS, IGNORE))
+    return "\n".join((HEAD, defaults, thresholds, TARGETS, IGNORE, HISTORY))
 
 
 def _lines(setting: Setting) -> str:

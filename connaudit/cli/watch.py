@@ -139,10 +139,13 @@ def _shows(settings: Values) -> bool:
 
 def format_of(settings: Values) -> str:
     """Return the format: as asked for, else a table on a terminal and lines of JSON elsewhere."""
+    usual = "table" if _shows(settings) else "ndjson"
     if not settings["json"] and settings.origin("format") == "default":
-        return "table" if _shows(settings) else "ndjson"
+        return usual
     chosen = "ndjson" if settings.format == "json" else settings.format
     if chosen not in FORMATS:
+        if not settings.is_given("format"):  # a format for audits, set for all of them
+            return usual
         raise UsageError(f"--format: watch writes {', '.join(FORMATS)}, and not {chosen}")
     return chosen
 

@@ -18,8 +18,7 @@ def from_command(argv: Sequence[str], *, seconds: float = COMMAND_SECONDS) -> Se
     """
     import subprocess
 
-    if isinstance(argv, str) or not argv:
-        raise ConfigError('password_command is a list, such as ["pass", "show", "db"]: no shell reads it')
+    check_command(argv)
     program = argv[0]
     quiet = subprocess.DEVNULL
     try:
@@ -28,12 +27,20 @@ def from_command(argv: Sequence[str], *, seconds: float = COMMAND_SECONDS) -> Se
         problem = f"did not answer within {seconds:g}s"
     except OSError as error:
         problem = error.strerror or "cannot be run"
+    except ValueError:  # a NUL in it
+        problem = "cannot be run"
     else:
         if done.returncode:
             problem = f"failed with exit status {done.returncode}"
         else:
             return _first_line(done.stdout, f"password_command {program}")
     raise ConfigError(f"password_command {program}: {problem}")
+
+
+def check_command(argv: object, where: str = "") -> None:
+    """Raise ConfigError for what is no list of words."""
+    if not isinstance(argv, list) or not argv or not all(isinstance(word, str) for word in argv):
+        raise ConfigError(f'{where}password_command is a list, such as ["pass", "show", "db"]: no shell reads it')
 
 
 def from_file(path: str, environment: Mapping[str, str]) -> Secret:

@@ -26,7 +26,9 @@ def test_a_command_sees_no_input_and_no_shell() -> None:
         (["sh", "-c", "echo s3cr3t; echo s3cr3t >&2; exit 3"], "password_command sh: failed with exit status 3"),
         (["true"], "password_command true: the first line is empty"),
         (["printf", "\\377s3cr3t"], "password_command printf: the password is not UTF-8"),
+        (["printf", "s3cr3t\0"], "password_command printf: cannot be run"),
         ([], "is a list"),
+        ([1], "is a list"),
     ],
 )
 def test_a_command_that_fails_is_told_without_what_it_said(argv: list[str], message: str) -> None:
