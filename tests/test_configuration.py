@@ -193,6 +193,29 @@ def test_configured_targets_are_chosen_by_name_glob_and_tag(tmp_path: Path, word
     assert [target["target"] for target in result.json["targets"]] == names
 
 
+@pytest.mark.parametrize(
+    ("words", "variables", "names"),
+    [
+        (["lab"], {"CONNAUDIT_ALL": "yes"}, ["lab"]),
+        (["lab"], {"CONNAUDIT_TAG": "us"}, ["lab"]),
+        (["--tag", "us"], {"CONNAUDIT_ALL": "yes"}, ["us"]),
+        (["-T", "lab"], {"CONNAUDIT_TAG": "us"}, ["lab"]),
+        ([], {"CONNAUDIT_TAG": "us"}, ["us"]),
+    ],
+)
+def test_whom_a_variable_chooses_counts_where_nobody_is_named(
+    tmp_path: Path, words: list[str], variables: dict[str, str], names: list[str]
+) -> None:
+    result = fleet(tmp_path, "count", "--json", *words, **variables)
+    assert [target["target"] for target in result.json["targets"]] == names
+
+
+def test_a_format_that_a_flag_names_counts_more_than_one_of_a_variable(tmp_path: Path) -> None:
+    assert fleet(tmp_path, "count", "lab", "-f", "csv", CONNAUDIT_JSON="yes").out.startswith("target,")
+    assert fleet(tmp_path, "count", "lab", "--json", CONNAUDIT_FORMAT="csv").json["targets"]
+    assert fleet(tmp_path, "count", "lab", "--json", "-f", "csv").json["targets"]
+
+
 def test_flags_count_more_than_variables_targets_and_defaults(tmp_path: Path) -> None:
     assert fleet(tmp_path, "count", "eu").status == 1
     assert fleet(tmp_path, "count", "us").status == 2

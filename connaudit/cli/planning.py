@@ -130,16 +130,20 @@ def surroundings(setup: Setup) -> Mapping[str, str]:
 
 
 def named(setup: Setup) -> list[str]:
-    """Return the TARGETs of the call: arguments, -T, and those of --tag and --all by name."""
+    """Return the TARGETs of the call: arguments, -T, and those of --tag and --all by name.
+
+    Tags that a variable or a file sets, and that it wants all, count where no argument or flag names any.
+    """
     settings, configured = setup.settings, setup.configuration.targets
-    named = [*setup.call.targets, *(settings["target"] if settings.origin("target").startswith("-") else ())]
-    for tag in settings["tag"]:
+    named = [*setup.call.targets, *(settings["target"] if settings.is_given("target") else ())]
+    is_chosen = bool(named) or settings.is_given("tag") or settings.is_given("all")
+    for tag in settings["tag"] if settings.is_given("tag") or not is_chosen else ():
         members = [name for name, each in configured.items() if fnmatch.filter(each.target.tags, tag)]
         if not members:
             known = sorted({tag for each in configured.values() for tag in each.target.tags})
             raise UsageError(f"--tag: no configured target has the tag {tag!r}", hint=_there_are(known))
         named += members
-    if settings["all"]:
+    if settings["all"] and (settings.is_given("all") or not is_chosen):
         if not configured:
             raise UsageError("--all: no target is configured")
         named += configured

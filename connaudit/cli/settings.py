@@ -221,7 +221,13 @@ class Values:
     @property
     def format(self) -> str:
         """Return the name of the format."""
-        return "json" if self["json"] else str(self["format"])
+        is_json = self["json"] and _rank(self.origin("json")) >= _rank(self.origin("format"))
+        return "json" if is_json else str(self["format"])
+
+
+def _rank(origin: str) -> int:
+    """Return how much a value counts by where it was set: a flag most, then a variable, then a file."""
+    return 3 if origin.startswith("-") else 2 if origin.startswith(PREFIX) else 1 if origin != "default" else 0
 
 
 @dataclass(frozen=True, slots=True)
