@@ -209,6 +209,14 @@ def test_a_variable_that_makes_no_sense_is_a_problem_too(tmp_path: Path) -> None
     assert problems(result) == [("error", "CONNAUDIT_COUNT_JOBS: 'lots' is not a whole number from 1 on")]
 
 
+def test_a_variable_that_nothing_reads_is_to_be_looked_at(tmp_path: Path) -> None:
+    known = {"CONNAUDIT_COUNT_BY": "app", "CONNAUDIT_WATCH_INTERVAL": "2s", "CONNAUDIT_LEAKS_BOUND": "web=4"}
+    assert problems(config(tmp_path, "check", "--json", env=known)) == []
+    result = config(tmp_path, "check", "--json", env={**known, "CONNAUDIT_CRITCAL": "1"})
+    assert problems(result) == [("warning", "the variable CONNAUDIT_CRITCAL means nothing")]
+    assert result.json["rows"][0]["hint"] == "did you mean CONNAUDIT_CRITICAL?"
+
+
 def test_no_configuration_at_all_is_no_problem(tmp_path: Path) -> None:
     result = connaudit("config", "check", env={"HOME": str(tmp_path)})
     assert (result.status, result.out) == (0, "OK  no configuration file is read; the built-in values hold\n")

@@ -160,6 +160,8 @@ OTHERS = (
     ("LC_ALL, LC_CTYPE, LANG", "whether readers can read more than ASCII"),
     ("TZ", "in which zone times are shown"),
     ("HOME, XDG_CONFIG_HOME", "where the configuration lies"),
+    ("STATE_DIRECTORY, XDG_STATE_HOME", "where the history lies, if the configuration does not say"),
+    ("JOB_COMPLETION_INDEX, JOB_COMPLETIONS", "the share of the targets, as --shard; Kubernetes sets the first"),
     ("CREDENTIALS_DIRECTORY", "set by systemd: ${CREDENTIALS_DIRECTORY}/NAME in password_file"),
 )
 

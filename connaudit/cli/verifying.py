@@ -1,15 +1,19 @@
 """What is wrong with a configuration: everything at once, where an audit would stop at the first."""
 
 import datetime as dt
+import difflib
 import fnmatch
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from enum import Enum
 
+import click
+
+from connaudit.cli.commands import tree
 from connaudit.cli.effective import seen_by
 from connaudit.cli.planning import Invocation, Setup, configuration_file, options_of, own_setting, target_name
-from connaudit.cli.settings import OF_FILES, SETTINGS, Sources, values
+from connaudit.cli.settings import OF_FILES, PREFIX, SETTINGS, Sources, values
 from connaudit.configuration import Configuration, Configured, Ignore, load
 from connaudit.dataclass import dataclass
 from connaudit.diagnostics import APART, NAMES, Diagnostic, diagnostic
@@ -78,6 +82,7 @@ def verify(call: Invocation, today: dt.date) -> Verified:
     left = replace(configuration, defaults=sound.defaults)
     setup = Setup(replace(call, environment=sound.environment), left, values(sound))
     found += [*_of_targets(setup), *_of_thresholds(setup)]
+    found += _of_variables(call.environment)
     found += [*_of_default_targets(configuration), *_of_ignores(configuration, today), *_of_history(configuration)]
     return Verified(path, configuration, tuple(dict.fromkeys(found)))
 
@@ -89,6 +94,32 @@ def _wrong_settings(sources: Sources) -> Iterator[tuple[str, Problem]]:
             sources.effective(each)
         except UsageError as error:
             yield sources.raw(each)[0], _error(error)
+
+
+def _of_variables(environment: Iterable[str]) -> Iterator[Problem]:
+    """Yield variables that look like ours and that nothing reads: a threshold with a typo must not become a default."""
+    ours = sorted(name for name in environment if name.startswith(PREFIX))
+    if not ours:
+        return
+    known = set(_known_variables(tree(), ()))
+    for name in ours:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            yield _warning(f"the variable {name} means nothing", f"did you mean {near[0]}?" if near else None)
+
+
+def _known_variables(group: click.Group, path: tuple[str, ...]) -> Iterator[str]:
+    """Yield every variable that a command of the group reads: one for each option, and one of its command alone."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command, whole = group.get_command(context, name), (*path, name)
+        for option in command.params if command else ():
+            if isinstance(option, click.Option):
+                word = max(option.opts, key=len).lstrip("-")
+                for before in ((), whole[:1], whole):
+                    yield (PREFIX + "_".join((*before, word))).upper().replace("-", "_")
+        if isinstance(command, click.Group):
+            yield from _known_variables(command, whole)
 
 
 def _without(wrong: Iterable[str], sources: Sources) -> Sources:
