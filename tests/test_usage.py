@@ -94,6 +94,13 @@ def test_every_option_has_a_variable_and_one_for_its_command(variable: str) -> N
     one_line(connaudit("count", NOWHERE, env={variable: "soon"}), variable, "'soon' is not a duration")
 
 
+@pytest.mark.parametrize("variable", ["CONNAUDIT_ONLY", "CONNAUDIT_CHECK_ONLY", "CONNAUDIT_CHECK_SKIP"])
+def test_what_check_alone_takes_has_variables_too(variable: str) -> None:
+    one_line(connaudit("check", NOWHERE, env={variable: "idle"}), variable, "there is no check 'idle'", "idle-tx")
+    both = {"CONNAUDIT_CHECK_ONLY": "count", "CONNAUDIT_CHECK_SKIP": "count"}
+    one_line(connaudit("check", NOWHERE, env=both), "leave no check to run")
+
+
 def test_the_variable_of_a_command_counts_more_than_the_general_one() -> None:
     result = connaudit("count", NOWHERE, env={"CONNAUDIT_COUNT_TIMEOUT": "1s", "CONNAUDIT_TIMEOUT": "soon"})
     assert "soon" not in result.err

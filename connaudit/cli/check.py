@@ -9,7 +9,7 @@ from connaudit.cli.auditing import run
 from connaudit.cli.flags import click_option, given, targets_argument
 from connaudit.cli.helpful import Helpful
 from connaudit.cli.planning import Invocation
-from connaudit.cli.settings import SETTINGS
+from connaudit.cli.settings import SETTINGS, Setting, Sources, words
 from connaudit.diagnostics import NAMES, diagnostic
 from connaudit.errors import UsageError
 
@@ -20,38 +20,37 @@ Checks that are well are left out of the table unless all are, or -v is given. T
 """
 
 
+def read_checks(text: str) -> tuple[str, ...]:
+    """Read a list of checks; ValueError for a name that is none."""
+    for name in words(text):
+        if name not in NAMES:
+            raise ValueError(f"there is no check {name!r}; there are {', '.join(NAMES)}")
+    return words(text)
+
+
+ONLY = Setting("only", ("--only",), "run these checks alone", read_checks, "LIST", ())
+SKIP = Setting("skip", ("--skip",), "run all but these", read_checks, "LIST", ())
+
+
 @click.pass_context
-def _check(
-    context: click.Context, /, targets: tuple[str, ...], only: str | None, skip: str | None, **flags: Any
-) -> int:
-    chosen = [diagnostic(name) for name in chosen_names(only, skip)]
-    return run(Invocation("check", targets, given(context, flags), os.environ), chosen)
+def _check(context: click.Context, /, targets: tuple[str, ...], **flags: Any) -> int:
+    call = Invocation("check", targets, given(context, flags), os.environ)
+    return run(call, [diagnostic(name) for name in chosen_names(call)])
 
 
-def chosen_names(only: str | None, skip: str | None) -> list[str]:
+def chosen_names(call: Invocation) -> list[str]:
     """Return the checks to run, in their order; UsageError for a name that is none, and if none is left."""
-    wanted, unwanted = _names(only, "--only"), _names(skip, "--skip")
+    sources = Sources("check", call.given, call.environment)
+    wanted, unwanted = (sources.effective(each).value for each in (ONLY, SKIP))
     chosen = [name for name in NAMES if (not wanted or name in wanted) and name not in unwanted]
     if not chosen:
         raise UsageError("--only and --skip leave no check to run")
     return chosen
 
 
-def _names(text: str | None, option: str) -> set[str]:
-    names = {name.strip() for name in (text or "").split(",") if name.strip()}
-    for name in names - set(NAMES):
-        raise UsageError(f"{option}: there is no check {name!r}", hint=f"there are {', '.join(NAMES)}")
-    return names
-
-
 command = Helpful(
     "check",
-    params=[
-        targets_argument(),
-        click.Option(["--only"], metavar="LIST", help="run these checks alone"),
-        click.Option(["--skip"], metavar="LIST", help="run all but these"),
-        *(click_option(setting) for setting in SETTINGS),
-    ],
+    params=[targets_argument(), *(click_option(setting) for setting in (ONLY, SKIP, *SETTINGS))],
     callback=_check,
     help=HELP,
 )

@@ -12,20 +12,22 @@ from connaudit.cli.auditing import run
 from connaudit.cli.flags import click_option, given
 from connaudit.cli.helpful import Helpful
 from connaudit.cli.planning import Invocation, set_up
-from connaudit.cli.settings import SETTINGS
+from connaudit.cli.settings import SETTINGS, Setting, Sources
 from connaudit.diagnostics import diagnostic
 from connaudit.diagnostics.inspect import Options
 from connaudit.report import Report
 from connaudit.snapshot import Session, Snapshot, State
 
+STACK = Setting("stack", ("--stack",), "show what the client's thread does, by py-spy", switch=True)
 FROM_A_FILE = Client(why_not="this is a saved sample: its processes are not looked for")
 
 Gather = Callable[[Snapshot, Session], Evidence]
 
 
 @click.pass_context
-def _inspect(context: click.Context, /, pid: int, stack: bool, **flags: Any) -> int:
+def _inspect(context: click.Context, /, pid: int, **flags: Any) -> int:
     call = Invocation("inspect", (), given(context, flags), os.environ)
+    stack = Sources("inspect", call.given, call.environment).effective(STACK).value
     saved = bool(set_up(call).settings["from"])
     asked = diagnostic("inspect")
 
@@ -56,8 +58,7 @@ command = Helpful(
     "inspect",
     params=[
         click.Argument(["pid"], type=int, metavar="PID"),
-        click.Option(["--stack"], is_flag=True, help="show what the client's thread does, by py-spy"),
-        *(click_option(setting) for setting in SETTINGS),
+        *(click_option(setting) for setting in (STACK, *SETTINGS)),
     ],
     callback=_inspect,
     help=f"{diagnostic('inspect').help.strip()}\n\nThe target is named by -T, or by what every command reads.",

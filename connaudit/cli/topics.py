@@ -215,11 +215,17 @@ def _help(setting: Setting) -> str:
 
 
 def _own_variables() -> Iterable[tuple[str, str]]:
+    from connaudit.cli.check import ONLY, SKIP
+    from connaudit.cli.inspect import STACK
     from connaudit.cli.planning import own_settings
+    from connaudit.cli.watch import OWN
 
     for name in NAMES:
         for each in own_settings(diagnostic(name)).values():
             yield each.variable(name), each.help
+    for command, settings in (("check", (ONLY, SKIP)), ("inspect", (STACK,)), ("watch", OWN)):
+        for each in settings:
+            yield each.variable(command), each.help
 
 
 def target_page() -> str:
