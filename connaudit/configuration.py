@@ -122,7 +122,9 @@ def find(chosen: str | None, environment: Mapping[str, str], home: str) -> str |
 
 def places(environment: Mapping[str, str], home: str) -> tuple[str, ...]:
     """Return where a file is looked for, the user's before the system's."""
-    base = environment.get("XDG_CONFIG_HOME") or os.path.join(home, ".config")
+    base = environment.get("XDG_CONFIG_HOME", "")
+    if not os.path.isabs(base):  # never from the current directory
+        base = os.path.join(home, ".config")
     return os.path.join(base, "connaudit", "config.toml"), SYSTEM
 
 

@@ -150,6 +150,7 @@ def test_the_users_file_counts_more_than_the_systems(tmp_path: Path) -> None:
     own.parent.mkdir(parents=True)
     own.touch()
     assert find(None, {}, str(tmp_path)) == str(own)
+    assert find(None, {"XDG_CONFIG_HOME": ".config"}, str(tmp_path)) == str(own)
     assert find("none", {}, str(tmp_path)) is None
     assert find(None, {"CONNAUDIT_CONFIG": "/x.toml"}, str(tmp_path)) == "/x.toml"
     assert find("/y.toml", {"CONNAUDIT_CONFIG": "/x.toml"}, str(tmp_path)) == "/y.toml"

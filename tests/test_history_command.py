@@ -113,6 +113,16 @@ def test_a_history_that_is_told_nonsense_is_refused_before_anybody_is_asked(tmp_
     assert not (tmp_path / "h.db").exists()
 
 
+def test_a_history_of_nothing_is_not_shown_as_a_table_of_nothing(postgres: Running, home: Path) -> None:
+    words = ["--only", "count", "-w", "count.count=0", "--changes-only"]  # remembers verdicts alone
+    with postgres.session(postgres.app):
+        assert connaudit("check", *words, env=env(home, postgres)).status == 1
+    for command in ("show", "plot"):
+        result = connaudit("history", command, env=env(home))
+        assert (result.status, result.out) == (3, "")
+        assert f"{file(home)}: nothing was ever recorded there; connaudit record does [history]" in result.err
+
+
 def test_whoever_wants_to_know_is_told(postgres: Running, home: Path) -> None:
     result = connaudit("record", "env:DATABASE_URL", DEAD, "-v", env=env(home, postgres))
     assert result.out == f"1 of 2 targets answered; stored in {file(home)}\n"

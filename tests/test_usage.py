@@ -44,6 +44,9 @@ def one_line(result: Result, *parts: str) -> None:
         (["check", NOWHERE, "--only", "idle"], ["there is no check 'idle'"]),
         (["check", NOWHERE, "-w", "5m"], ["names the check first"]),
         (["completion"], ["bash, zsh, fish"]),
+        (["count", NOWHERE, "-o", ""], ["--output", "is a shell variable unset?"]),
+        (["count", NOWHERE, "--config", ""], ["--config", "is a shell variable unset?"]),
+        (["count", NOWHERE, "--save", "-"], ["--save", "/dev/stdout"]),
         (["--tag", "prod", "count"], ["no configured target has the tag 'prod'"]),
     ],
 )

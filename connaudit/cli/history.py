@@ -19,7 +19,7 @@ from connaudit.cli.planning import Setup, set_up
 from connaudit.cli.remembering import history, place, public_place
 from connaudit.cli.settings import Setting, Sources, choice, positive_duration, words
 from connaudit.dataclass import dataclass
-from connaudit.errors import UsageError
+from connaudit.errors import NoHistory, UsageError
 from connaudit.history.reading import BY, STATES, WHOLE, Known
 from connaudit.history.store import Store
 from connaudit.options import fits
@@ -103,6 +103,8 @@ def asked(setup: Setup, targets: Sequence[str], flags: Sequence[Any]) -> Questio
 def lines(store: Store, question: Question) -> list[Line]:
     """Return the answer, target by target, the highest line of each first; UsageError for a target never recorded."""
     known = store.targets()
+    if not known:
+        raise NoHistory(f"{store.path}: nothing was ever recorded there", hint="connaudit record does")
     for word in question.targets:
         if not any(fits(one.name, word) for one in known):
             raise UsageError(

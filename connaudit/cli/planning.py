@@ -31,8 +31,16 @@ class Invocation:
 
     @property
     def home(self) -> str:
-        """Return the home directory; cron and systemd may set none."""
-        return self.environment.get("HOME") or os.path.expanduser("~")
+        """Return the home directory; cron and systemd may set none, and a container's user need not have any."""
+        home = self.environment.get("HOME", "")
+        if os.path.isabs(home):
+            return home
+        import pwd
+
+        try:
+            return pwd.getpwuid(os.geteuid()).pw_dir
+        except KeyError:
+            return "/"
 
 
 @dataclass(frozen=True, slots=True)

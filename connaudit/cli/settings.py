@@ -89,6 +89,20 @@ def words(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
+def file_name(text: str) -> str:
+    """Read the name of a file."""
+    if not text.strip():
+        raise ValueError("an empty name of a file: is a shell variable unset?")
+    return text
+
+
+def new_file(text: str) -> str:
+    """Read the name of a file that is not standard output, where the report goes."""
+    if text == "-":
+        raise ValueError("a sample is no report, and goes to a file; /dev/stdout is one")
+    return file_name(text)
+
+
 def format_name(text: str) -> str:
     """Read the name of a format for reports."""
     from connaudit.render import FORMATS
@@ -109,7 +123,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("tag", ("--tag",), "all configured targets with this tag", metavar="TAG", multiple=True),
     Setting("all", ("--all",), "all configured targets", switch=True),
     Setting("shard", ("--shard",), "audit only this share of the targets, such as 2/4", read_shard, "I/N"),
-    Setting("config", ("--config",), "read this configuration file; `none` reads none", metavar="FILE"),
+    Setting("config", ("--config",), "read this configuration file; `none` reads none", file_name, "FILE"),
     Setting("warning", ("-w", "--warning"), "WARNING when METRIC leaves RANGE", metavar="COND", multiple=True),
     Setting("critical", ("-c", "--critical"), "CRITICAL when METRIC leaves RANGE", metavar="COND", multiple=True),
     Setting("fail-on", ("--fail-on",), "exit 0 below this verdict", fail_on, "warning|critical", Status.WARNING),
@@ -130,10 +144,10 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("jobs", ("-j", "--jobs"), "targets at once, one connection each", whole(1), "N"),
     Setting("format", ("-f", "--format"), "how the report is written", format_name, "FORMAT", "table"),
     Setting("json", ("--json",), "the same as -f json", switch=True),
-    Setting("output", ("-o", "--output"), "write there; an existing file is replaced at once", metavar="FILE"),
-    Setting("save", ("--save",), "keep what servers told in this file, for --from", metavar="FILE"),
+    Setting("output", ("-o", "--output"), "write there; an existing file is replaced at once", file_name, "FILE"),
+    Setting("save", ("--save",), "keep what servers told in this file, for --from", new_file, "FILE"),
     Setting(
-        "from", ("--from",), "judge what --save has kept, and ask no server; `-` is standard input", metavar="FILE"
+        "from", ("--from",), "judge what --save has kept, and ask no server; `-` is standard input", file_name, "FILE"
     ),
     Setting("record", ("--record",), "store this run in the history, too", switch=True),
     Setting("fields", ("--fields",), "only these columns; `help` lists them", words, "LIST|help"),

@@ -48,7 +48,9 @@ def default_path(environment: Mapping[str, str], home: str, *, root: bool) -> Pa
     given = environment.get("STATE_DIRECTORY", "").split(":")[0]
     if given:
         return Path(given) / "history.db"
-    state = environment.get("XDG_STATE_HOME")
+    state = environment.get("XDG_STATE_HOME", "")
+    if not state.startswith("/"):  # the XDG specification ignores a relative one, too
+        state = ""
     if root and not state:
         return Path("/var/lib/connaudit/history.db")
     return Path(state or Path(home) / ".local" / "state") / "connaudit" / "history.db"

@@ -490,6 +490,8 @@ def test_where_a_history_lies_if_nobody_says() -> None:
     units = {"STATE_DIRECTORY": "/var/lib/connaudit:/var/lib/other"}
     assert store.default_path(units, "/srv/ann", root=False) == Path("/var/lib/connaudit/history.db")
     xdg = {"XDG_STATE_HOME": "/srv/ann/state"}
+    relative = store.default_path({"XDG_STATE_HOME": "state"}, "/srv/ann", root=False)
+    assert relative == store.default_path({}, "/srv/ann", root=False)
     assert store.default_path(xdg, "/srv/ann", root=True) == Path("/srv/ann/state/connaudit/history.db")
 
 
