@@ -181,9 +181,10 @@ def start(fleet: Fleet) -> Iterator[Start]:
             like: Running,
             environment: Mapping[str, str] | None = None,
             backend: Running | None = None,
+            data: Path | None = None,
             **settings: str | int,
         ) -> Running:
-            server = fleet.start(like.description, settings, environment, backend)
+            server = fleet.start(like.description, settings, environment, backend, data)
             stack.callback(fleet.stop, server)
             return server
 

@@ -20,7 +20,7 @@ from connaudit.diagnostics.sessions import shown_sql
 from connaudit.diagnostics.source import source
 from connaudit.diagnostics.waits import PREPARED
 from connaudit.report import Column, Finding, Metric, Report, Show, Table, Unit, Value
-from connaudit.snapshot import Fact, Session, Snapshot, Wait
+from connaudit.snapshot import Fact, Kind, Session, Snapshot, Wait
 from connaudit.thresholds import Measure
 from connaudit.thresholds import Metric as Judged
 from connaudit.units import format_duration, plural
@@ -290,13 +290,18 @@ def _row(values: dict[str, Any], scene: Scene, options: Options) -> tuple[Value,
         "backend": s.backend,
         "backend_start": s.started_at,
         "gid": None,
-        "sql": shown_sql(s, options.sql, scene.snapshot.server.engine),
+        "sql": f"{s.backend} process" if _is_nobody(s) else shown_sql(s, options.sql, scene.snapshot.server.engine),
         "sql_mode": options.sql.value,
         "sql_truncated": s.query_truncated,
     }
     if pid == PREPARED:
         values |= _prepared_values(scene.snapshot)
     return tuple(values[column.key] for column in COLUMNS)
+
+
+def _is_nobody(session: Session) -> bool:
+    """Return whether it is a process of the server's own that runs no statement, such as what replays the WAL."""
+    return session.kind is Kind.INTERNAL and session.backend is not None and not session.query
 
 
 def _prepared_values(snapshot: Snapshot) -> dict[str, Value]:
@@ -419,6 +424,8 @@ def _gate(tree: Tree, scene: Scene) -> str | None:
     """Return how to open the queue behind a waiter such as DDL: those below it would pass if it did not wait."""
     for branch in tree.branches:
         if branch.below and scene.waiting[branch.id].lock in QUEUES:
+            if scene.sessions[branch.id].kind not in (Kind.CLIENT, Kind.JOB):  # on a standby what replays the WAL
+                return "or let max_standby_streaming_delay do so" if scene.snapshot.server.replica else None
             way = cancel(branch.id, scene.snapshot.server)
             behind = f"{branch.below} that {'waits' if branch.below == 1 else 'wait'} behind it"
             return f"or first {way}, which lets the {behind} pass, and repeat that statement with a lock timeout"

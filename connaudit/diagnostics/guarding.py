@@ -70,7 +70,7 @@ def points(snapshot: Snapshot) -> Iterator[Point]:
     yield from _keepalives(held, snapshot)
     for rule in rules:
         if rule.name in held and rule.bad:
-            yield from _overrides(rule, held[rule.name])
+            yield from _overrides(rule, held[rule.name], _on_primary(snapshot))
 
 
 def _point(rule: Rule, guard: Guard, snapshot: Snapshot) -> Point:
@@ -95,11 +95,16 @@ def _set(snapshot: Snapshot, name: str, value: str) -> str:
     managed = any(feature in MANAGED for feature in server.features)
     if server.engine == "postgresql":
         whole = f"{name} in the parameters of the instance" if managed else f"ALTER SYSTEM SET {name} = {value}"
-        return f"ALTER ROLE ... SET {name} = {value}, or for all: {whole}"
+        return f"ALTER ROLE ... SET {name} = {value}{_on_primary(snapshot)}, or for all: {whole}"
     if managed:
         return f"{name} = {value} in the parameters of the instance"
     keep = "SET PERSIST" if server.product == "MySQL" and server.version >= (8,) else "SET GLOBAL"
     return f"{keep} {name} = {value}" + ("" if keep == "SET PERSIST" else ", and in the configuration")
+
+
+def _on_primary(snapshot: Snapshot) -> str:
+    """Return where roles are changed: a standby has them from its primary."""
+    return " on the primary" if snapshot.server.replica else ""
 
 
 def _keepalives(held: dict[str, Guard], snapshot: Snapshot) -> Iterator[Point]:
@@ -119,11 +124,14 @@ def _keepalives(held: dict[str, Guard], snapshot: Snapshot) -> Iterator[Point]:
     yield Point.judged(well, "CA703", "TCP keepalives", value, message, f"{settings} in the configuration")
 
 
-def _overrides(rule: Rule, guard: Guard) -> Iterator[Point]:
-    """Yield roles and databases whose own value differs; one that switches a guard off is to be looked at."""
+def _overrides(rule: Rule, guard: Guard, there: str) -> Iterator[Point]:
+    """Yield roles and databases whose own value differs; one that switches a guard off is to be looked at.
+
+    `there` is where roles are changed.
+    """
     for whom, value in guard.overrides:
         subject = f"{rule.name} of {whom}"
         off = value == 0 and bool(guard.value)
         message = f"{whom} has {rule.name} switched off, which the server has on"
-        hint = f"find out why; if nobody knows: ALTER ROLE ... RESET {rule.name}"
+        hint = f"find out why; if nobody knows: ALTER ROLE ... RESET {rule.name}{there}"
         yield Point.judged(not off, "CA705", subject, _spoken(value), message, hint)

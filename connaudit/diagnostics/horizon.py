@@ -82,6 +82,12 @@ def sentences(snapshot: Snapshot, options: Options) -> Iterator[str]:
         yield _of_purge(snapshot, snapshot.undo_backlog or 0, options)
 
 
+def of_walsender(snapshot: Snapshot, id: int) -> Iterator[str]:
+    """Yield what a walsender's standby or slot holds back, however little."""
+    client = next((s.client for s in snapshot.sessions if s.id == id), None)
+    return (_of_holder(holder, snapshot.server, client) for holder in snapshot.holders if holder.pid == id)
+
+
 def _of_vacuum(costs: list[_Cost]) -> Iterator[str]:
     """Yield the oldest for tables, the oldest for catalogs if that is older still, and all slots that nobody uses."""
     named = [cost for cost in _furthest(costs) if cost]
@@ -109,10 +115,12 @@ def _costs(snapshot: Snapshot, options: Options | None) -> Iterator[_Cost]:
         if prepared.horizon_age is not None and (options is None or options.looks_at(stand_in)):
             sentence = _sentence(_prepared(prepared), server, prepared.database, prepared.horizon_age)
             yield _Cost(prepared.horizon_age, f"prepared transaction {prepared.id}", sentence)
+    clients: dict[int | None, str | None] = {s.id: s.client for s in snapshot.sessions}
     for holder in snapshot.holders:
         is_unused = holder.kind is HolderKind.SLOT and holder.pid is None
         who = f"{WORDS[holder.kind]} {holder.name}"
-        yield _Cost(holder.horizon_age, who, _of_holder(holder, server), holder.catalogs_only, is_unused)
+        sentence = _of_holder(holder, server, clients.get(holder.pid))
+        yield _Cost(holder.horizon_age, who, sentence, holder.catalogs_only, is_unused)
 
 
 def _feeds_back(server: Server) -> bool:
@@ -150,12 +158,12 @@ def _prepared(prepared: PreparedTransaction) -> str:
     return f"prepared transaction {prepared.id}{left}"
 
 
-def _of_holder(holder: Holder, server: Server) -> str:
-    """Return what a slot or a standby holds back, and what to do about it."""
+def _of_holder(holder: Holder, server: Server, client: str | None) -> str:
+    """Return what a slot or a standby holds back, and what to do about it, and where."""
     of = " of system catalogs" if holder.catalogs_only else ""
     return (
         f"{_name(holder)} holds back {_what(server)}{of} in all databases by {_transactions(holder.horizon_age)}: "
-        f"{releasing_holder(holder)}"
+        f"{releasing_holder(holder, client)}"
     )
 
 

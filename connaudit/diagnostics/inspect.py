@@ -15,18 +15,19 @@ from connaudit.attribution.evidence import Client, Evidence, Frame, Stack, Threa
 from connaudit.attribution.tags import Tags, described, tags
 from connaudit.dataclass import dataclass
 from connaudit.diagnostics.attributed import too_many
+from connaudit.diagnostics.horizon import holds_back, of_walsender
 from connaudit.diagnostics.idle_tx import holds
 from connaudit.diagnostics.remedies import guard, lasting, releasing
 from connaudit.diagnostics.sessions import shown_sql
 from connaudit.diagnostics.source import source
 from connaudit.diagnostics.waits import PREPARED, waits
 from connaudit.report import Column, Report, Show, Status, Table, Unit
-from connaudit.snapshot import Fact, Process, Session, Snapshot, State
+from connaudit.snapshot import Fact, Process, Server, Session, Snapshot, State
 from connaudit.thresholds import Metric as Judged
 from connaudit.units import format_duration, plural
 
 NEEDS = frozenset({Fact.SESSIONS})
-WANTS = frozenset({Fact.STATES, Fact.TRANSACTIONS, Fact.QUERIES, Fact.LOCKS, Fact.GUARDS})
+WANTS = frozenset({Fact.STATES, Fact.TRANSACTIONS, Fact.QUERIES, Fact.LOCKS, Fact.GUARDS, Fact.HORIZON})
 METRICS: tuple[Judged, ...] = ()
 CODES: tuple[str, ...] = ()
 WARNING: tuple[str, ...] = ()
@@ -164,6 +165,7 @@ def _details(scene: Scene) -> Iterator[str]:
         yield _waiting(session)
     if behind:
         yield f"{plural(len(behind), 'session')} {'waits' if len(behind) == 1 else 'wait'} behind it: {_ids(behind)}"
+    yield from of_walsender(scene.snapshot, session.id)
     yield from _about_client(scene.evidence.client)
     code = _code(scene)
     if code:
@@ -251,7 +253,7 @@ def _told(scene: Scene) -> Iterator[Told]:
     """Yield all that is known, section by section."""
     yield from _of_identity(scene.session)
     yield from _of_state(scene.session)
-    yield from _of_transaction(scene.session)
+    yield from _of_transaction(scene.session, scene.snapshot.server)
     yield from _of_waits(scene)
     yield from _of_code(scene)
     yield from _of_client(scene.evidence.client)
@@ -290,7 +292,7 @@ def _of_state(s: Session) -> Iterator[Told]:
         yield Told("doing", "that means", habit, "a guess: who sends such a last statement")
 
 
-def _of_transaction(s: Session) -> Iterator[Told]:
+def _of_transaction(s: Session, server: Server) -> Iterator[Told]:
     if s.in_transaction is not None and not s.in_transaction:
         yield Told("transaction", "open", "no")
     held = s.transaction
@@ -301,7 +303,9 @@ def _of_transaction(s: Session) -> Iterator[Told]:
         yield from _count("transaction", "relation locks", held.locks)
         yield from _count("transaction", "rows locked", held.rows_locked)
         yield from _count("transaction", "rows changed", held.rows_modified)
-        yield from _count("transaction", "holds back vacuum by", held.horizon_age)
+        back = holds_back(held, server)
+        if back:
+            yield Told("transaction", "holds back", back, count=held.horizon_age)
     if s.advisory_locks:
         yield from _count("transaction", "advisory locks", s.advisory_locks)
 

@@ -46,13 +46,14 @@ def ending_prepared(prepared: tuple[PreparedTransaction, ...]) -> str:
     return f"no session holds it, so none can be killed; it is one of these: {'; '.join(ways)}"
 
 
-def releasing_holder(holder: Holder) -> str:
-    """Return what makes a slot or a standby let vacuum go on."""
+def releasing_holder(holder: Holder, client: str | None) -> str:
+    """Return what makes a slot or a standby let vacuum go on; `client` is where its walsender sends to, if told."""
     if holder.kind is HolderKind.SLOT and holder.pid is None:
         return f"SELECT pg_drop_replication_slot('{holder.name}') if nobody is to use it any more"
+    at = "" if client is None else " on the same host" if client == "local" else f" at {client}"
     if holder.physical:
-        return "look on the standby for an old transaction"
-    return f"its reader (walsender {holder.pid}) lags behind"
+        return f"look on the standby{at} for an old transaction"
+    return f"its reader{at} (walsender {holder.pid}) lags behind"
 
 
 def releasing(session: Session, server: Server) -> str:
@@ -84,6 +85,8 @@ def _own_work(session: Session) -> str:
             f"{session.id} is an autovacuum, which gives way within deadlock_timeout unless it prevents wraparound: "
             "then let it end"
         )
+    if session.backend == "startup":
+        return f"{session.id} replays what was done on the primary: look there for the transaction that holds this lock"
     if session.kind is Kind.REPLICATION:
         return f"{session.id} serves a replica: ending it interrupts replication"
     return f"{session.id} is work of the server's own ({session.backend or 'background'}): find out who asked for it"
@@ -138,7 +141,8 @@ def lasting(session: Session, snapshot: Snapshot) -> str | None:
         set_to = guard(snapshot, name, session.user, session.database)
         if set_to is None or set_to[0] > 0:
             return None
-        return f"for good: ALTER ROLE {quoted(session.user or '...')} SET {name} = '5min'"
+        where = ", on the primary" if server.replica else ""  # a standby has its roles from there
+        return f"for good{where}: ALTER ROLE {quoted(session.user or '...')} SET {name} = '5min'"
     if server.product != "MariaDB":
         return None
     held = guard(snapshot, "idle_transaction_timeout", None, None)

@@ -77,8 +77,12 @@ class Fleet:
         settings: Settings | None = None,
         environment: Mapping[str, str] | None = None,
         backend: Running | None = None,
+        data: Path | None = None,
     ) -> Running:
-        """Start one more server, with settings of its own. PgBouncer gets a PostgreSQL if none is given."""
+        """Start one more server, with settings of its own. PgBouncer gets a PostgreSQL if none is given.
+
+        `data` is copied where it is to begin with what another one left, roles and all.
+        """
         if description.kind == "pgbouncer" and backend is None:
             backend = self.shared(best_backend())
         home = self._reachable(description.home)
@@ -87,7 +91,10 @@ class Fleet:
         env = {**os.environ, "DBTEST_PASSWORD": PASSWORD, "DBTEST_PDEATHSIG": ORPHANED[description.kind]}
         if backend:
             env |= {"BACKEND_HOST": backend.host, "BACKEND_PORT": str(backend.port)}
-        self._make_data(description, home, top / "data", env)
+        if data:
+            _copy(data, top / "data")
+        else:
+            self._make_data(description, home, top / "data", env)
         server = _serve(
             description, home, top, {**CARELESS[description.kind], **(settings or {})}, env | dict(environment or {})
         )
@@ -95,7 +102,7 @@ class Fleet:
         self._started.append(server)
         if description.kind == "pgbouncer":
             wait_for_login(server)
-        else:
+        elif data is None:
             create_roles(server)
         return server
 
@@ -116,7 +123,7 @@ class Fleet:
             with _alone_in_tmp():
                 _run(home, "init", unfinished, env)
             unfinished.rename(template)
-        subprocess.run(["cp", "-a", "--reflink=auto", template, data], check=True)
+        _copy(template, data)
 
     def _reachable(self, home: Path) -> Path:
         """Return a copy of the server's programs if the user that it will run as may not pass to them."""
@@ -168,6 +175,10 @@ def _alone_in_tmp() -> Iterator[None]:
         yield
     finally:
         os.close(directory)
+
+
+def _copy(data: Path, to: Path) -> None:
+    subprocess.run(["cp", "-a", "--reflink=auto", data, to], check=True)
 
 
 def _run(home: Path, action: str, data: Path, env: Mapping[str, str]) -> None:

@@ -254,6 +254,8 @@ HOLDERS = {
 # pg_blocking_pids holds the whole lock manager for a moment, and a queue of n answers n * n / 2 pids. Beyond 200
 # waiters only the first of each queue is asked for: those behind it wait at least for the same holders. Names of tables
 # are left out while somebody locks pg_class, pg_namespace or their indexes (by oid, for names would wait as well).
+# It knows nothing of the process that replays WAL on a standby. That one alone can ask for an AccessExclusiveLock there,
+# and waits for whoever holds any other on the table.
 WAITERS = {
     12: """
         with lock as materialized (
@@ -277,7 +279,14 @@ WAITERS = {
         select pid, locktype, mode, first,
                case when is_ours and names_are_locked is not true then relation::regclass end as relation,
                date_part('epoch', clock_timestamp() - waitstart) as age,
-               case when waiters <= 200 or pid = first
+               case when locktype = 'relation' and mode = 'AccessExclusiveLock' and pg_is_in_recovery()
+                    then coalesce((
+                        select string_agg(distinct held.pid::text, ' ')
+                        from pg_locks as held
+                        where held.granted and held.locktype = 'relation'
+                          and (held.database, held.relation) = (waiter.database, waiter.relation)
+                    ), '')
+                    when waiters <= 200 or pid = first
                     then array_to_string(pg_blocking_pids(pid), ' ')
                end as blocked_by
         from waiter
@@ -305,7 +314,14 @@ WAITERS = {
         select pid, locktype, mode, first,
                case when is_ours and names_are_locked is not true then relation::regclass end as relation,
                date_part('epoch', clock_timestamp() - waitstart) as age,
-               case when waiters <= 200 or pid = first
+               case when locktype = 'relation' and mode = 'AccessExclusiveLock' and pg_is_in_recovery()
+                    then coalesce((
+                        select string_agg(distinct held.pid::text, ' ')
+                        from pg_locks as held
+                        where held.granted and held.locktype = 'relation'
+                          and (held.database, held.relation) = (waiter.database, waiter.relation)
+                    ), '')
+                    when waiters <= 200 or pid = first
                     then array_to_string(pg_blocking_pids(pid), ' ')
                end as blocked_by
         from waiter
