@@ -15,7 +15,7 @@ from connaudit.dataclass import dataclass
 from connaudit.diagnostics import attributed
 from connaudit.diagnostics.forest import Branch, Head, Tree, forest
 from connaudit.diagnostics.judging import Judgement, Limits, composed, judge, limits
-from connaudit.diagnostics.remedies import cancel, ending_prepared, lasting, releasing
+from connaudit.diagnostics.remedies import QUEUES, ending_prepared, lasting, opening, releasing
 from connaudit.diagnostics.sessions import shown_sql
 from connaudit.diagnostics.source import source
 from connaudit.diagnostics.waits import PREPARED
@@ -36,7 +36,6 @@ WARNING = ("10s",)
 CRITICAL = ("1m",)
 MOST_HINTS = 3  # how many culprits are spoken of at length; the others are in the table
 MOST_NAMED = 5  # ids in one sentence
-QUEUES = {"relation", "metadata"}  # where a request that waits holds up those after it, though no holder would
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -421,14 +420,10 @@ def _guess(candidates: Sequence[int], scene: Scene) -> str | None:
 
 
 def _gate(tree: Tree, scene: Scene) -> str | None:
-    """Return how to open the queue behind a waiter such as DDL: those below it would pass if it did not wait."""
+    """Return how to open the queue behind a waiter such as DDL, without the root."""
     for branch in tree.branches:
         if branch.below and scene.waiting[branch.id].lock in QUEUES:
-            if scene.sessions[branch.id].kind not in (Kind.CLIENT, Kind.JOB):  # on a standby what replays the WAL
-                return "or let max_standby_streaming_delay do so" if scene.snapshot.server.replica else None
-            way = cancel(branch.id, scene.snapshot.server)
-            behind = f"{branch.below} that {'waits' if branch.below == 1 else 'wait'} behind it"
-            return f"or first {way}, which lets the {behind} pass, and repeat that statement with a lock timeout"
+            return opening(scene.sessions[branch.id], branch.below, scene.snapshot)
     return None
 
 

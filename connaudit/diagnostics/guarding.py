@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 from connaudit.dataclass import dataclass
 from connaudit.diagnostics.points import Point
+from connaudit.diagnostics.remedies import set_for_all
 from connaudit.report import Status
 from connaudit.snapshot import Guard, Snapshot
 from connaudit.units import format_duration
@@ -11,7 +12,6 @@ from connaudit.units import format_duration
 DAY = 86400.0
 LONGEST_IDLE = 3600.0  # seconds for which a pool may well keep a connection that nobody uses
 LONGEST_DEAD = 900.0  # seconds until a client that vanished must have been noticed
-MANAGED = ("rds", "aurora", "azure", "cloudsql")  # where nobody may ALTER SYSTEM
 
 NO_REAPER = "nothing ends a session that lies idle in a transaction: its locks stay until somebody finds it"
 NO_SWEEPER = "nothing ends a connection that was forgotten: it keeps its slot for ever"
@@ -91,15 +91,10 @@ def _spoken(value: float) -> str:
 
 def _set(snapshot: Snapshot, name: str, value: str) -> str:
     """Return how a setting is changed here: for all, or on PostgreSQL for the roles that need it."""
-    server = snapshot.server
-    managed = any(feature in MANAGED for feature in server.features)
-    if server.engine == "postgresql":
-        whole = f"{name} in the parameters of the instance" if managed else f"ALTER SYSTEM SET {name} = {value}"
+    whole = set_for_all(snapshot.server, name, value)
+    if snapshot.server.engine == "postgresql":
         return f"ALTER ROLE ... SET {name} = {value}{_on_primary(snapshot)}, or for all: {whole}"
-    if managed:
-        return f"{name} = {value} in the parameters of the instance"
-    keep = "SET PERSIST" if server.product == "MySQL" and server.version >= (8,) else "SET GLOBAL"
-    return f"{keep} {name} = {value}" + ("" if keep == "SET PERSIST" else ", and in the configuration")
+    return whole
 
 
 def _on_primary(snapshot: Snapshot) -> str:

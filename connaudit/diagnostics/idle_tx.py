@@ -13,6 +13,7 @@ from connaudit.dataclass import dataclass
 from connaudit.diagnostics import attributed, horizon
 from connaudit.diagnostics.horizon import holds_back, sentences
 from connaudit.diagnostics.judging import Judgement, Limits, composed, judge, limits
+from connaudit.diagnostics.remedies import bounding, ending_prepared, lasting, releasing
 from connaudit.diagnostics.sessions import oldest_first, shown_sql
 from connaudit.diagnostics.source import source
 from connaudit.diagnostics.waits import Waits, waits
@@ -23,7 +24,7 @@ from connaudit.thresholds import Metric as Judged
 from connaudit.units import format_duration, plural
 
 NEEDS = frozenset({Fact.SESSIONS, Fact.STATES, Fact.TRANSACTIONS})
-WANTS = frozenset({Fact.QUERIES, Fact.LOCKS, Fact.HORIZON})
+WANTS = frozenset({Fact.QUERIES, Fact.LOCKS, Fact.HORIZON, Fact.GUARDS})
 AGE = Judged("age", Measure.SECONDS, "time since the session went idle inside its transaction")
 TX_AGE = Judged("tx_age", Measure.SECONDS, "time since the transaction began, whatever its session does")
 COUNT = Judged("count", Measure.COUNT, "sessions idle in transaction for --min-age or longer")
@@ -86,7 +87,7 @@ def run(snapshot: Snapshot, options: Options) -> Report:
         summary=_summary(snapshot, listed, idle, behind),
         table=_table(snapshot, rows, options),
         metrics=tuple(_metrics(judgements, listed, behind)),
-        findings=tuple(_findings(judgements, held, listed, too_old)),
+        findings=tuple(_findings(judgements, held, _Found(snapshot, listed, too_old))),
         notes=snapshot.notes,
     )
 
@@ -335,24 +336,54 @@ def holds(held: Transaction) -> str | None:
     return ", ".join(parts) or "nothing"
 
 
-def _findings(
-    judgements: Sequence[Judgement], held: Limits, listed: Sequence[Idle], too_old: Sequence[Session]
-) -> Iterable[Finding]:
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What hints are made of."""
+
+    snapshot: Snapshot
+    listed: Sequence[Idle]
+    too_old: Sequence[Session]
+
+    @property
+    def of_too_old(self) -> str | None:
+        """Return what is to be done about the oldest of those that never rest."""
+        oldest = max(self.too_old, key=lambda s: _transaction_age(s) or 0.0, default=None)
+        if oldest is None:
+            return None
+        way = f"its client never ends it: connaudit inspect {oldest.id} says whose code that is"
+        return "; ".join(part for part in (way, bounding(oldest, self.snapshot)) if part)
+
+    @property
+    def of_blocking(self) -> str | None:
+        """Return what is to be done about the one that most wait for."""
+        most = max(self.listed, key=lambda item: len(item.behind or ()), default=None)
+        if most and most.prepared:
+            return ending_prepared(self.snapshot.prepared)
+        return self.of(most.session) if most and most.session else None
+
+    def of(self, session: Session) -> str:
+        """Return what is to be done about a session idle in transaction."""
+        ways = (releasing(session, self.snapshot.server), lasting(session, self.snapshot))
+        code = f"connaudit inspect {session.id} says whose code it is"
+        return "; ".join(part for part in (code, *ways) if part)
+
+
+def _findings(judgements: Sequence[Judgement], held: Limits, found: _Found) -> Iterable[Finding]:
     age, tx_age, count, blocking = judgements
     of_age = held.of(AGE)
-    late = [item for item in listed if item.session and _breaks(item.age, of_age)]
+    late = [item.session for item in found.listed if item.session and _breaks(item.age, of_age)]
     if age.decisive and late:
-        ids = tuple(item.session.id for item in late if item.session)
         message = f"{plural(len(late), 'session')} idle in transaction for longer than {age.limit}"
-        yield age.finding("CA201", message, "end the transaction in the application; see what it waits for", ids)
+        yield age.finding("CA201", message, found.of(late[0]), tuple(session.id for session in late))
     if tx_age.decisive:
-        ids = tuple(s.id for s in too_old)
-        yield tx_age.finding("CA202", f"a transaction has been open for longer than {tx_age.limit}", sessions=ids)
+        message = f"a transaction has been open for longer than {tx_age.limit}"
+        yield tx_age.finding("CA202", message, found.of_too_old, tuple(s.id for s in found.too_old))
     if count.decisive:
         yield count.finding("CA203", f"{plural(int(count.value or 0), 'session')} idle in transaction")
     if blocking.decisive:
-        yield blocking.finding("CA204", f"{_waiting(int(blocking.value or 0))} behind idle transactions")
-    for item in listed:
+        message = f"{_waiting(int(blocking.value or 0))} behind idle transactions"
+        yield blocking.finding("CA204", message, found.of_blocking)
+    for item in found.listed:
         if item.prepared and _breaks(item.age, of_age):
             yield _prepared_finding(item.prepared, judge(AGE, item.age, held))
 

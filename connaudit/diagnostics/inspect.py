@@ -17,10 +17,10 @@ from connaudit.dataclass import dataclass
 from connaudit.diagnostics.attributed import too_many
 from connaudit.diagnostics.horizon import holds_back, of_walsender
 from connaudit.diagnostics.idle_tx import holds
-from connaudit.diagnostics.remedies import guard, lasting, releasing
+from connaudit.diagnostics.remedies import QUEUES, ending_prepared, guard, lasting, opening, releasing
 from connaudit.diagnostics.sessions import shown_sql
 from connaudit.diagnostics.source import source
-from connaudit.diagnostics.waits import PREPARED, waits
+from connaudit.diagnostics.waits import PREPARED, edges, reached, waits
 from connaudit.report import Column, Report, Show, Status, Table, Unit
 from connaudit.snapshot import Fact, Process, Server, Session, Snapshot, State
 from connaudit.thresholds import Metric as Judged
@@ -35,6 +35,7 @@ CRITICAL: tuple[str, ...] = ()
 SERVER = "the server"
 MOST_FRAMES = 12  # of one thread
 MOST_NAMED = 10  # sessions in one line
+MOST_CULPRITS = 3  # who are spoken of, of those that it waits for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +78,7 @@ SUMMARY = (
     Column("client", "CLIENT"),
     Column("client_port", "PORT", Unit.ID),
     Column("blocked_by", "BLOCKED BY", Unit.IDS),
+    Column("roots", "ROOTS", Unit.IDS),
     Column("blocks", "BLOCKS", Unit.IDS),
     Column("client_pids", "CLIENT PIDS", Unit.IDS),
     Column("thread", "THREAD", Unit.ID),
@@ -132,6 +134,12 @@ class Scene:
         return waits(self.snapshot).behind(self.session.id)
 
     @property
+    def roots(self) -> tuple[int, ...]:
+        """Return who is at the root of its wait: those that it waits for, directly or not, and that wait for nobody."""
+        waiting = {s.id for s in self.snapshot.sessions if s.wait}
+        return tuple(sorted(reached(self.session.id, edges(self.snapshot.sessions)) - waiting))
+
+    @property
     def tags(self) -> Tags | None:
         """Return what comments in its statement say."""
         return tags(self.session.query, self.snapshot.server.engine)
@@ -170,11 +178,35 @@ def _details(scene: Scene) -> Iterator[str]:
     code = _code(scene)
     if code:
         yield f"code: {code[0]} ({code[1]})"
-    if behind or session.open_transaction or session.waits_for_client or session.advisory_locks:
-        yield releasing(session, scene.snapshot.server)
-        more = lasting(session, scene.snapshot)
-        if more:
-            yield more
+    if session.wait:
+        yield from _culprits(scene)
+    elif behind or session.open_transaction or session.waits_for_client or session.advisory_locks:
+        yield from _remedies(session, scene.snapshot)
+
+
+def _remedies(session: Session, snapshot: Snapshot) -> Iterator[str]:
+    yield releasing(session, snapshot.server)
+    more = lasting(session, snapshot)
+    if more:
+        yield more
+
+
+def _culprits(scene: Scene) -> Iterator[str]:
+    """Yield who is at the root of its wait, and what is to be done about that one rather than about itself."""
+    for root in scene.roots[:MOST_CULPRITS]:
+        session = next((s for s in scene.snapshot.sessions if s.id == root), None)
+        if root == PREPARED:
+            yield f"at the root of its wait: a prepared transaction; {ending_prepared(scene.snapshot.prepared)}"
+        elif session is None:
+            yield f"at the root of its wait: {root}, which has ended meanwhile"
+        else:
+            yield f"at the root of its wait: {_headline(session)}"
+            yield from _remedies(session, scene.snapshot)
+    wait = scene.session.wait
+    if scene.behind and wait and wait.lock in QUEUES:
+        way = opening(scene.session, len(scene.behind), scene.snapshot)
+        if way:
+            yield way
 
 
 def _waiting(session: Session) -> str:
@@ -182,7 +214,8 @@ def _waiting(session: Session) -> str:
     if wait is None:
         return ""
     since = f" for {format_duration(wait.age)}" if wait.age is not None else ""
-    what = f"waits{since} for a {wait.lock or 'lock'}" + (f" on {wait.relation}" if wait.relation else "")
+    lock = f"{wait.lock} lock" if wait.lock else "lock"
+    what = f"waits{since} for a {lock}" + (f" on {wait.relation}" if wait.relation else "")
     if wait.blocked_by is None:
         may = f"; {_ids(wait.candidates)} may hold it, a guess" if wait.candidates else ""
         return f"{what}; who is in its way is not told{may}"
@@ -240,6 +273,7 @@ def _summary(scene: Scene) -> dict[str, Any]:
         "client": session.client,
         "client_port": session.client_port,
         "blocked_by": list(session.wait.blocked_by or ()) if session.wait else None,
+        "roots": list(scene.roots) if session.wait else None,
         "blocks": None if scene.behind is None else sorted(scene.behind),
         "client_pids": [process.pid for process in scene.evidence.client.processes],
         "thread": scene.ident.thread if scene.ident else None,
@@ -317,6 +351,7 @@ def _of_waits(scene: Scene) -> Iterator[Told]:
         yield from _age("locks", "waits since", wait.age)
         if wait.blocked_by is not None:
             yield from _text("locks", "behind", _ids(wait.blocked_by) or "nobody any more")
+            yield from _text("locks", "root of that", _ids(scene.roots))
         elif wait.candidates:
             yield Told("locks", "behind one of", _ids(wait.candidates), "a guess: the server does not tell")
     if behind is None:

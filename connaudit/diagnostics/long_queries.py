@@ -14,6 +14,7 @@ from connaudit.dataclass import dataclass
 from connaudit.diagnostics import attributed
 from connaudit.diagnostics.horizon import holds_back, sentences
 from connaudit.diagnostics.judging import Judgement, Limits, composed, judge, limits
+from connaudit.diagnostics.remedies import ending
 from connaudit.diagnostics.sessions import oldest_first, shown_sql
 from connaudit.diagnostics.source import source
 from connaudit.report import Column, Finding, Metric, Report, Show, Status, Table, Unit, Value
@@ -23,7 +24,7 @@ from connaudit.thresholds import Metric as Judged
 from connaudit.units import format_duration, plural
 
 NEEDS = frozenset({Fact.SESSIONS, Fact.STATES})
-WANTS = frozenset({Fact.QUERIES, Fact.LOCKS, Fact.HORIZON})
+WANTS = frozenset({Fact.QUERIES, Fact.LOCKS, Fact.HORIZON, Fact.GUARDS})
 AGE = Judged("age", Measure.SECONDS, "time since the statement began")
 COUNT = Judged("count", Measure.COUNT, "statements running for --min-age or longer")
 METRICS = (AGE, COUNT)
@@ -68,7 +69,7 @@ def run(snapshot: Snapshot, options: Options) -> Report:
         summary=_summary(slow, stalled, listed),
         table=_table(snapshot, listed, options),
         metrics=tuple(_metrics(judgements, slow, stalled)),
-        findings=tuple(_findings(judgements, held, slow, stalled)),
+        findings=tuple(_findings(judgements, held, slow, stalled, snapshot)),
         notes=snapshot.notes,
     )
 
@@ -248,16 +249,30 @@ def _row(s: Session, options: Options, server: Server, workers: int | None) -> t
     return tuple(values[column.key] for column in COLUMNS)
 
 
+def _hint(over: Sequence[Session], snapshot: Snapshot) -> str:
+    """Return what ends the oldest of them that is really at work, and how many only wait for a lock."""
+    busy = next((s for s in over if doing(s) == RUNNING), None)
+    locked = sum(doing(s) == LOCKED for s in over)
+    parts = [f"the longest at work: {ending(busy, snapshot)}"] if busy else []
+    if locked:
+        verb = "waits" if locked == 1 else "wait"
+        parts.append(f"{locked} of them only {verb} for a lock: connaudit blocking tells whose")
+    return "; ".join(parts)
+
+
 def _findings(
-    judgements: Sequence[Judgement], held: Limits, slow: Sequence[Session], stalled: Sequence[Session]
+    judgements: Sequence[Judgement],
+    held: Limits,
+    slow: Sequence[Session],
+    stalled: Sequence[Session],
+    snapshot: Snapshot,
 ) -> Iterable[Finding]:
     age, count, client = judgements
     if age.decisive:
         over = _over(slow, held)
-        locked = sum(doing(s) == LOCKED for s in over)
-        hint = f"{locked} of them only {'waits' if locked == 1 else 'wait'} for a lock" if locked else None
         ids = tuple(s.id for s in over)
-        yield age.finding("CA301", f"{_queries(len(over))} running for longer than {age.limit}", hint, ids)
+        message = f"{_queries(len(over))} running for longer than {age.limit}"
+        yield age.finding("CA301", message, _hint(over, snapshot), ids)
     if client.decisive:
         over = _over(stalled, held)
         message = f"{_queries(len(over))} waiting for the client for longer than {client.limit}"

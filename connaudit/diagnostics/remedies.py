@@ -1,5 +1,7 @@
 """What ends a session, a statement or a wait on this very server, and what its own settings already do about it."""
 
+from collections.abc import Iterable
+
 from connaudit.snapshot import Holder, HolderKind, Kind, PreparedTransaction, Server, Session, Snapshot, State
 from connaudit.units import plural
 
@@ -7,6 +9,10 @@ PROCEDURES = {  # where KILL is kept from the accounts that customers get
     "rds": ("CALL mysql.rds_kill({})", "CALL mysql.rds_kill_query({})"),
     "aurora": ("CALL mysql.rds_kill({})", "CALL mysql.rds_kill_query({})"),
 }
+MANAGED = ("rds", "aurora", "azure", "cloudsql")  # where nobody may set anything for the whole server in SQL
+REAPERS = ("idle_transaction_timeout", "kill_idle_transaction", "innodb_kill_idle_transaction")  # MariaDB's, Percona's
+QUEUES = {"relation", "metadata"}  # where a request that waits holds up those after it, though no holder would
+SOON = 3600.0  # seconds: a limit on waits that is longer is none, such as MySQL's of a year
 WRAPAROUND = "(to prevent wraparound)"
 
 
@@ -101,7 +107,7 @@ def _of_running(session: Session, server: Server) -> str:
         return f"{session.id} is at work: {cancel(session.id, server)} ends its statement and frees what it holds"
     return (
         f"{session.id} is at work: {terminate(session.id, server)} undoes its transaction; "
-        "KILL QUERY would end the statement alone and keep the locks"
+        "KILL QUERY ends the statement alone, and a transaction keeps its locks"
     )
 
 
@@ -141,12 +147,78 @@ def lasting(session: Session, snapshot: Snapshot) -> str | None:
         set_to = guard(snapshot, name, session.user, session.database)
         if set_to is None or set_to[0] > 0:
             return None
-        where = ", on the primary" if server.replica else ""  # a standby has its roles from there
-        return f"for good{where}: ALTER ROLE {quoted(session.user or '...')} SET {name} = '5min'"
-    if server.product != "MariaDB":
+        return f"for good{_where_roles_are(server)}: ALTER ROLE {quoted(session.user or '...')} SET {name} = '5min'"
+    values = {each.name: each.value for each in snapshot.guards}
+    reaper = next((name for name in REAPERS if values.get(name) is not None), None)
+    if reaper is None or any(values.get(name) for name in (reaper, *_of_some(session))):
         return None
-    held = guard(snapshot, "idle_transaction_timeout", None, None)
-    return "for good: SET GLOBAL idle_transaction_timeout = 300" if held and not held[0] else None
+    return f"for good: {set_for_all(server, reaper, '300')}"
+
+
+def _of_some(session: Session) -> Iterable[str]:
+    """Yield MariaDB's timeouts that end a transaction of this kind only."""
+    writes = session.transaction.writes if session.transaction else None
+    if writes is not False:
+        yield "idle_write_transaction_timeout"
+    if writes is not True:
+        yield "idle_readonly_transaction_timeout"
+
+
+def set_for_all(server: Server, name: str, value: str) -> str:
+    """Return how a setting is changed for the whole server, so that it outlives a restart."""
+    if any(feature in MANAGED for feature in server.features):
+        return f"{name} = {value} in the parameters of the instance"
+    if server.engine == "postgresql":
+        return f"ALTER SYSTEM SET {name} = {value}"
+    if server.product == "MySQL" and server.version >= (8,):
+        return f"SET PERSIST {name} = {value}"
+    return f"SET GLOBAL {name} = {value}, and in the configuration"
+
+
+def ending(session: Session, snapshot: Snapshot) -> str:
+    """Return what ends the statement of a session that is at work, and what would end the next one by itself."""
+    more = _limiting(session, snapshot)
+    return f"{cancel(session.id, snapshot.server)} ends its statement" + (f"; {more}" if more else "")
+
+
+def _limiting(session: Session, snapshot: Snapshot) -> str | None:
+    """Return how the server would end long statements of a role by itself; None where it does, or does not tell."""
+    server, user = snapshot.server, quoted(session.user or "...")
+    if server.engine == "postgresql":
+        name = "statement_timeout"
+        way = f"ALTER ROLE {user} SET {name} = '5min'"
+    elif server.product == "MariaDB":
+        name, way = "max_statement_time", "ALTER USER ... WITH MAX_STATEMENT_TIME 300"
+    else:
+        name, way = "max_execution_time", "SET max_execution_time = 300000 where it connects, which is for SELECT alone"
+    held = guard(snapshot, name, session.user, session.database)
+    return f"for good{_where_roles_are(server)}: {way}" if held and not held[0] else None
+
+
+def bounding(session: Session, snapshot: Snapshot) -> str | None:
+    """Return how PostgreSQL 17 would end long transactions by itself, however busy; None where it does, or cannot."""
+    name = "transaction_timeout"
+    held = guard(snapshot, name, session.user, session.database)
+    where = _where_roles_are(snapshot.server)
+    way = f"for good{where}: ALTER ROLE {quoted(session.user or '...')} SET {name} = '1h'"
+    return way if held and not held[0] else None
+
+
+def opening(waiter: Session, below: int, snapshot: Snapshot) -> str | None:
+    """Return how to open the queue behind a waiter for a table: those below it would pass if it did not wait."""
+    server = snapshot.server
+    if waiter.kind not in (Kind.CLIENT, Kind.JOB):  # on a standby what replays the WAL, which nobody can cancel
+        return "or let max_standby_streaming_delay do so" if server.replica else None
+    behind = f"{below} that {'waits' if below == 1 else 'wait'} behind it"
+    limit = "lock_timeout" if server.engine == "postgresql" else "lock_wait_timeout"
+    held = guard(snapshot, limit, waiter.user, waiter.database)
+    bounded = "" if held and 0 < held[0] < SOON else f" with a short {limit}"
+    way = cancel(waiter.id, server)
+    return f"or first {way}, which lets the {behind} pass, and repeat that statement{bounded}"
+
+
+def _where_roles_are(server: Server) -> str:
+    return ", on the primary" if server.engine == "postgresql" and server.replica else ""
 
 
 def quoted(name: str) -> str:

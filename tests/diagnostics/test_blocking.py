@@ -9,9 +9,9 @@ from connaudit.diagnostics import blocking
 from connaudit.diagnostics.blocking import METRICS, Options
 from connaudit.options import Filter
 from connaudit.report import Report, Status
-from connaudit.snapshot import Fact, Guard, Kind, Session, State, Wait
+from connaudit.snapshot import Fact, Guard, Kind, Server, Session, State, Transaction, Wait
 from connaudit.thresholds import parse_condition
-from tests.builders import MARIADB, blocked, prepared, session, snapshot
+from tests.builders import MARIADB, POSTGRESQL, blocked, prepared, session, snapshot
 
 IN_TX = State.IDLE_IN_TRANSACTION
 ROOT = session(IN_TX, id=2, in_state=8041.0)
@@ -198,6 +198,49 @@ def test_no_timeout_is_recommended_that_is_set_already() -> None:
     assert name not in hints(run(ROOT, waiter, guards=(Guard(name, 0.0, overrides=(("shop_web", 300.0),)),)))
     assert name in hints(run(ROOT, waiter, guards=(Guard(name, 300.0, overrides=(("@shop", 0.0),)),)))
     assert name not in hints(run(ROOT, waiter))
+
+
+def test_what_replays_the_wal_of_a_primary_is_nothing_to_cancel() -> None:
+    standby = replace(POSTGRESQL, replica=True)
+    replay = replace(queued((2,), id=3, waiting=38.0, backend="startup"), kind=Kind.INTERNAL, state=None, user=None)
+    guards = (Guard("idle_in_transaction_session_timeout", 0.0),)
+    report = run(ROOT, replay, queued((3,), id=4), server=standby, guards=guards)
+    assert rows(report)[1]["sql"] == "startup process"
+    assert "pg_terminate_backend(2)" in hints(report)
+    assert "or let max_standby_streaming_delay do so" in hints(report)
+    assert "for good, on the primary: ALTER ROLE shop_web SET" in hints(report)
+    assert "(3)" not in hints(report)
+    at_root = run(session(None, id=3, kind=Kind.INTERNAL, backend="startup"), blocked((3,), id=4, waiting=90.0))
+    assert "look there for the transaction that holds this lock" in hints(at_root)
+
+
+def test_what_opens_a_queue_is_repeated_with_the_timeout_of_this_server_unless_it_is_set() -> None:
+    def said(limit: str, value: float, **more: Any) -> str:
+        return hints(
+            run(ROOT, queued((2,), id=3, waiting=38.0), queued((3,), id=4), guards=(Guard(limit, value),), **more)
+        )
+
+    assert said("lock_timeout", 0.0).endswith("and repeat that statement with a short lock_timeout")
+    assert said("lock_timeout", 5.0).endswith("and repeat that statement")
+    assert said("lock_wait_timeout", 86400.0, server=MARIADB).endswith("with a short lock_wait_timeout")
+    assert said("lock_wait_timeout", 50.0, server=MARIADB).endswith("and repeat that statement")
+
+
+def test_the_timeout_that_is_recommended_is_one_that_this_server_has_and_does_not_use() -> None:
+    def said(server: Server, *guards: tuple[str, float], writes: bool = True) -> str:
+        root = replace(ROOT, transaction=Transaction(age=9.0, writes=writes))
+        waiter = blocked((2,), id=3, waiting=90.0)
+        return hints(run(root, waiter, server=server, guards=tuple(Guard(*each) for each in guards)))
+
+    reaper, percona = ("idle_transaction_timeout", 0.0), Server("mysql", "MySQL", (8, 0, 36), "8.0.36")
+    assert "for good: SET GLOBAL idle_transaction_timeout = 300, and in the configuration" in said(MARIADB, reaper)
+    on_rds = said(replace(MARIADB, features=("rds",)), reaper)
+    assert "for good: idle_transaction_timeout = 300 in the parameters of the instance" in on_rds
+    assert "SET PERSIST kill_idle_transaction = 300" in said(percona, ("kill_idle_transaction", 0.0))
+    of_writers = ("idle_write_transaction_timeout", 60.0)
+    assert "for good" not in said(MARIADB, reaper, of_writers)
+    assert "for good" in said(MARIADB, reaper, of_writers, writes=False)
+    assert "for good" not in said(percona)
 
 
 def test_what_is_needed_and_what_is_only_shown() -> None:

@@ -8,7 +8,7 @@ import pytest
 from connaudit.diagnostics import idle_tx, long_queries
 from connaudit.diagnostics.horizon import WORTH, holds_back
 from connaudit.options import Filter
-from connaudit.snapshot import Holder, HolderKind, PreparedTransaction, Server, Session, State, Transaction
+from connaudit.snapshot import Holder, HolderKind, Kind, PreparedTransaction, Server, Session, State, Transaction
 from tests.builders import MARIADB, POSTGRESQL, prepared, session, snapshot
 from tests.cli import audit
 from tests.conftest import Start
@@ -86,6 +86,15 @@ def test_for_a_standby_one_must_look_on_the_standby() -> None:
     assert by_slot.startswith("replication slot east holds back vacuum in all databases")
     assert line.endswith("look on the standby for an old transaction")
     assert by_slot.endswith("look on the standby for an old transaction")
+
+
+def test_where_the_server_tells_where_the_standby_is_one_need_not_search() -> None:
+    walsender = session(State.ACTIVE, id=66, kind=Kind.REPLICATION, client="10.4.9.9")
+    assert said(walsender, holders=(STANDBY,))[0].endswith("look on the standby at 10.4.9.9 for an old transaction")
+    beside = replace(walsender, client="local")
+    assert said(beside, holders=(STANDBY,))[0].endswith("look on the standby on the same host for an old transaction")
+    reader = replace(walsender, id=55)
+    assert said(reader, holders=(SLOT,))[0].endswith("its reader at 10.4.9.9 (walsender 55) lags behind")
 
 
 def test_a_slot_that_nobody_uses_is_named_even_if_others_hold_back_more() -> None:

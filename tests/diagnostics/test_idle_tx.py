@@ -6,9 +6,9 @@ from connaudit.diagnostics import idle_tx
 from connaudit.diagnostics.idle_tx import METRICS, Options
 from connaudit.options import Sql
 from connaudit.report import Report, Status
-from connaudit.snapshot import Fact, Gap, PreparedTransaction, Session, Snapshot, State, Transaction, Wait
+from connaudit.snapshot import Fact, Gap, Guard, PreparedTransaction, Session, Snapshot, State, Transaction, Wait
 from connaudit.thresholds import Condition, parse_condition
-from tests.builders import blocked, prepared, session, snapshot
+from tests.builders import MARIADB, blocked, prepared, session, snapshot
 
 IN_TX = State.IDLE_IN_TRANSACTION
 
@@ -143,6 +143,40 @@ def test_hidden_sessions_in_a_transaction_are_counted_apart() -> None:
     report = run(session(None, in_state=None, in_transaction=True))
     assert report.summary["hidden_in_transaction"] == 1
     assert any("state hidden" in line for line in report.details)
+
+
+def hint(report: Report, code: str) -> str:
+    return next(finding.hint or "" for finding in report.findings if finding.code == code)
+
+
+def test_the_hint_ends_the_oldest_and_keeps_the_next_one_from_it() -> None:
+    name = "idle_in_transaction_session_timeout"
+    two = session(IN_TX, id=2, in_state=90.0), session(IN_TX, id=3, in_state=900.0)
+    said = hint(run(*two, guards=(Guard(name, 0.0),)), "CA201")
+    assert said == (
+        "connaudit inspect 3 says whose code it is; end it: SELECT pg_terminate_backend(3) "
+        f"(pg_cancel_backend does nothing to an idle session); for good: ALTER ROLE shop_web SET {name} = '5min'"
+    )
+    assert name not in hint(run(*two, guards=(Guard(name, 3600.0),)), "CA201")
+    assert "KILL 3 (KILL QUERY does nothing" in hint(run(*two, server=MARIADB), "CA201")
+
+
+def test_the_hint_about_those_behind_ends_the_one_that_most_wait_for() -> None:
+    options = Options(critical=conditions("blocking=0"))
+    report = run(session(IN_TX, id=2, in_state=20.0), session(IN_TX, id=3), blocked((2,), id=4), options=options)
+    assert "pg_terminate_backend(2)" in hint(report, "CA204")
+    left = run(blocked((0,), id=4), prepared=(prepared(),), options=options)
+    assert "ROLLBACK PREPARED 'gid1'" in hint(left, "CA204")
+
+
+def test_of_one_that_never_rests_the_code_is_asked_for_and_no_idle_timeout_recommended() -> None:
+    busy = session(State.ACTIVE, id=5, in_state=0.1, transaction=Transaction(age=7200.0), in_transaction=True)
+    guards = (Guard("idle_in_transaction_session_timeout", 0.0), Guard("transaction_timeout", 0.0))
+    said = hint(run(busy, options=Options(warning=conditions("tx_age=1h")), guards=guards), "CA202")
+    assert "connaudit inspect 5" in said
+    assert said.endswith("for good: ALTER ROLE shop_web SET transaction_timeout = '1h'")
+    before_17 = run(busy, options=Options(warning=conditions("tx_age=1h")), guards=guards[:1])
+    assert "for good" not in hint(before_17, "CA202")
 
 
 @pytest.mark.parametrize(

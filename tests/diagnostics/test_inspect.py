@@ -10,8 +10,8 @@ from connaudit.diagnostics import inspect
 from connaudit.diagnostics.inspect import Options
 from connaudit.options import Sql
 from connaudit.report import Report, Status
-from connaudit.snapshot import Guard, Process, Session, State, Transaction, Wait
-from tests.builders import MARIADB, blocked, session, snapshot
+from connaudit.snapshot import Guard, Holder, HolderKind, Kind, Process, Session, State, Transaction, Wait
+from tests.builders import MARIADB, POSTGRESQL, blocked, session, snapshot
 
 IN_TX = State.IDLE_IN_TRANSACTION
 HOLDER = session(IN_TX, id=2, in_state=8041.0, query="SAVEPOINT \"s140_x1\" /*route='cart'*/")
@@ -138,11 +138,39 @@ def test_guard_rails_are_those_of_this_role_in_this_database() -> None:
 def test_whom_it_waits_for() -> None:
     waiter = blocked((7, 0), id=2, waiting=5.0)
     report = run(waiter)
-    assert "waits for 5s for a transactionid, behind a prepared transaction, 7" in report.details
-    assert report.summary["blocked_by"] == [7, 0]
+    assert "waits for 5s for a transactionid lock, behind a prepared transaction, 7" in report.details
+    assert (report.summary["blocked_by"], report.summary["roots"]) == ([7, 0], [0, 7])
     untold = session(State.ACTIVE, id=2, wait=Wait("metadata", candidates=(5,)))
     assert any("5 may hold it, a guess" in line for line in run(untold).details)
     assert told(run(untold))["locks holds up"] == ("not told", "the server")
+
+
+def test_of_one_that_waits_the_root_of_its_wait_is_what_must_end() -> None:
+    root = session(IN_TX, id=7, in_state=40.0)
+    ddl = session(State.ACTIVE, id=3, wait=Wait("relation", "shop.orders", "AccessExclusiveLock", 5.0, (7,)))
+    reader = session(State.ACTIVE, id=2, wait=Wait("relation", "shop.orders", "AccessShareLock", 4.0, (3,)))
+    report = run(root, ddl, reader)
+    assert report.details[-3:-1] == (
+        "waits for 4s for a relation lock on shop.orders, behind 3",
+        "at the root of its wait: 7 is idle in transaction for 40s: shop_web on shop, web",
+    )
+    assert "pg_terminate_backend(7)" in report.details[-1]
+    assert told(report)["locks root of that"] == ("7", "the server")
+    *_, behind, culprit, end, gate = run(root, ddl, reader, pid=3).details
+    assert behind == "1 session waits behind it: 2"
+    assert culprit.startswith("at the root of its wait: 7 is idle in transaction")
+    assert "pg_terminate_backend(7)" in end
+    assert "pg_cancel_backend(3), which lets the 1 that waits behind it pass" in gate
+
+
+def test_what_it_holds_back_is_said_as_elsewhere() -> None:
+    held = Transaction(writes=False, snapshot=True, horizon_age=18211)
+    on_standby = replace(POSTGRESQL, replica=True)
+    assert told(run(replace(HOLDER, transaction=held), server=on_standby))["transaction holds back"][0] == "replay"
+    assert told(run(replace(HOLDER, transaction=held), server=MARIADB))["transaction holds back"][0] == "purge"
+    holder = Holder(HolderKind.STANDBY, "east", 5, pid=2, physical=True)
+    walsender = session(State.ACTIVE, id=2, kind=Kind.REPLICATION, client="10.4.9.9")
+    assert any("look on the standby at 10.4.9.9" in line for line in run(walsender, holders=(holder,)).details)
 
 
 @pytest.mark.parametrize(("mode", "shown"), [(Sql.MASKED, "a = ?"), (Sql.RAW, "a = 'x'"), (Sql.NONE, None)])

@@ -1,21 +1,23 @@
 """`long-queries`: leaders by age; waiting for the client is no slowness; the server's own work is never judged."""
 
+from dataclasses import replace
+
 import pytest
 
 from connaudit.diagnostics import long_queries
 from connaudit.diagnostics.long_queries import METRICS, Options
 from connaudit.report import Report, Status
-from connaudit.snapshot import Kind, Session, State
+from connaudit.snapshot import Guard, Kind, Server, Session, State
 from connaudit.thresholds import parse_condition
-from tests.builders import blocked, session, snapshot
+from tests.builders import MARIADB, POSTGRESQL, blocked, session, snapshot
 
 
 def active(age: float | None, **more: object) -> Session:
     return session(State.ACTIVE, in_state=age, **more)  # type: ignore[arg-type]
 
 
-def run(*sessions: Session, options: Options = Options()) -> Report:  # noqa: B008
-    return long_queries.run(snapshot(*sessions), options)
+def run(*sessions: Session, options: Options = Options(), **more: object) -> Report:  # noqa: B008
+    return long_queries.run(snapshot(*sessions, **more), options)  # type: ignore[arg-type]
 
 
 def rows(report: Report) -> list[dict[str, object]]:
@@ -88,6 +90,28 @@ def test_waiting_for_a_lock_is_marked() -> None:
     assert rows(report)[0]["doing"] == "waiting for a lock"
     assert rows(report)[0]["blocked_by"] == (7,)
     assert "only waits for a lock" in (report.findings[0].hint or "")
+
+
+def test_the_hint_cancels_the_longest_at_work_as_this_server_takes_it() -> None:
+    two = blocked((7,), id=3, waiting=900.0), active(400.0, id=4)
+
+    def said(*guards: tuple[str, float], server: Server = POSTGRESQL) -> str:
+        report = run(*two, guards=tuple(Guard(*each) for each in guards), server=server)
+        return report.findings[0].hint or ""
+
+    timeout = ("statement_timeout", 0.0)
+    assert said(timeout) == (
+        "the longest at work: SELECT pg_cancel_backend(4) ends its statement; "
+        "for good: ALTER ROLE shop_web SET statement_timeout = '5min'; "
+        "1 of them only waits for a lock: connaudit blocking tells whose"
+    )
+    assert "for good, on the primary: ALTER ROLE" in said(timeout, server=replace(POSTGRESQL, replica=True))
+    assert "statement_timeout" not in said(("statement_timeout", 7200.0))
+    assert "for good" not in said()
+    assert "KILL QUERY 4 ends" in said(server=MARIADB)
+    assert "CALL mysql.rds_kill_query(4) ends" in said(server=replace(MARIADB, features=("rds",)))
+    assert "MAX_STATEMENT_TIME" in said(("max_statement_time", 0.0), server=MARIADB)
+    assert "max_execution_time" in said(("max_execution_time", 0.0), server=replace(MARIADB, product="MySQL"))
 
 
 @pytest.mark.parametrize("kind", [Kind.REPLICATION, Kind.INTERNAL])

@@ -254,8 +254,8 @@ HOLDERS = {
 # pg_blocking_pids holds the whole lock manager for a moment, and a queue of n answers n * n / 2 pids. Beyond 200
 # waiters only the first of each queue is asked for: those behind it wait at least for the same holders. Names of tables
 # are left out while somebody locks pg_class, pg_namespace or their indexes (by oid, for names would wait as well).
-# It knows nothing of the process that replays WAL on a standby. That one alone can ask for an AccessExclusiveLock there,
-# and waits for whoever holds any other on the table.
+# It knows nothing of the process that replays WAL on a standby. That one alone can ask for an AccessExclusiveLock
+# there, and waits for whoever holds any other on the table.
 WAITERS = {
     12: """
         with lock as materialized (
