@@ -123,13 +123,14 @@ def _section(target: Audited, style: Style) -> str:
 def _outcome(outcome: Outcome, style: Style, *, titled: bool) -> list[str]:
     if isinstance(outcome, Failure):
         hint = [outcome.error.hint] if outcome.error.hint else []
-        return [f"<p><strong>{_text(words.failure_sentence(outcome))}</strong></p>", _list(hint)]
+        sentence = f"<p><strong>{_text(words.failure_sentence(outcome))}</strong></p>"
+        return [sentence, _list([*hint, *words.reading([outcome])])]
     title = f'<h3 class="{outcome.status.word}">{_text(outcome.check)} {_pill(outcome.status)}</h3>' if titled else ""
     told = [f"{found.code}: {found.message}" for found in words.further_findings(outcome)]
     tables = [_table(table, style) for table in (*outcome.overviews, outcome.table) if table]
     cuts = [f'<p class="dim">{_text(cut)}</p>' for cut in (left_out(outcome.table) if outcome.table else [])]
     sentence = f"<p><strong>{_text(outcome.headline)}</strong></p>"
-    advice = _list([*outcome.details, *told, *words.hints(outcome)])
+    advice = _list([*outcome.details, *told, *words.hints(outcome), *words.reading([outcome])])
     plots = [_figure(plot, style) for plot in outcome.plots]
     return [title, sentence, advice, _bars(outcome, style), *plots, *tables, *cuts]
 

@@ -26,7 +26,8 @@ def render(run: Run, style: Style) -> str:
     if run.is_check:
         parts += [_bullets((f"{t.source.target}: {s}" for t in run.targets for s in words.story(t)), style)]
         parts += [_table(check_table(run, everything=style.verbose), style)]
-        parts += [_bullets((f"{t.source.target}: {s}" for t in run.targets for s in _advice(t)), style)]
+        advice = [f"{t.source.target}: {s}" for t in run.targets for s in _advice(t)]
+        parts += [_bullets([*advice, *words.reading(run.outcomes)], style)]
     else:
         brief = brief_table(run) if len(run.targets) > 1 else None
         parts += [_table(brief, style)] if brief else []
@@ -61,11 +62,13 @@ def _outcome(outcome: Outcome, style: Style) -> list[str]:
     mark = _MARKS[outcome.status]
     verdict = f"{mark}{outcome.status.name}{mark} {escaped(words.headline(outcome), style)}"
     if isinstance(outcome, Failure):
-        return [verdict, _bullets([outcome.error.hint] if outcome.error.hint else [], style)]
+        hint = [outcome.error.hint] if outcome.error.hint else []
+        return [verdict, _bullets([*hint, *words.reading([outcome])], style)]
     told = [f"{found.code}: {found.message}" for found in words.further_findings(outcome)]
     tables = [_table(table, style) for table in (*outcome.overviews, outcome.table) if table]
     cuts = [escaped(sentence, style) for sentence in (left_out(outcome.table) if outcome.table else [])]
-    return [verdict, _bullets([*outcome.details, *told, *words.hints(outcome)], style), *tables, *cuts]
+    advice = [*outcome.details, *told, *words.hints(outcome), *words.reading([outcome])]
+    return [verdict, _bullets(advice, style), *tables, *cuts]
 
 
 def _advice(target: Audited) -> list[str]:

@@ -55,7 +55,7 @@ def _verdict(outcome: Outcome, style: Style) -> Lines:
         below = [f"hint: {outcome.error.hint}"] if outcome.error.hint else []
     else:
         below = [*outcome.details, *_advised(outcome, style)]
-    return _status_lines(outcome.status, [words.headline(outcome), *below], style)
+    return _status_lines(outcome.status, [words.headline(outcome), *below, *words.reading([outcome])], style)
 
 
 def _advised(report: Report, style: Style) -> Lines:
@@ -117,7 +117,8 @@ def _stories(run: Run, style: Style) -> Iterable[Lines]:
 
 
 def _all_advice(run: Run, style: Style) -> Lines:
-    return [line for target in run.targets for line in _advice(target, style)]
+    advice = [line for target in run.targets for line in _advice(target, style)]
+    return advice + _prose(words.reading(run.outcomes), style)
 
 
 def _advice(target: Audited, style: Style) -> Lines:

@@ -113,6 +113,15 @@ def hints(report: Report) -> list[str]:
     return [hint for hint in dict.fromkeys(own) if hint != told]
 
 
+def reading(outcomes: Iterable[Outcome]) -> list[str]:
+    """Return where to read about what was found, the gravest first; nothing if nothing was."""
+    found = (f for o in outcomes for f in (o.findings if isinstance(o, Report) else (o.finding,)))
+    ranked = sorted(found, key=lambda finding: gravity(finding.status), reverse=True)
+    first, *others = dict.fromkeys(finding.code for finding in ranked) or [None]
+    also = f" (also {', '.join(code for code in others if code)})" if others else ""
+    return [f"more: connaudit explain {first}{also}"] if first else []
+
+
 def story(target: Audited) -> list[str]:
     """Return the one cause behind several verdicts with what to do about it; nothing if there is none."""
     told = target.story

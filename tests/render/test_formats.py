@@ -9,7 +9,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connaudit.render import FORMATS, Style, render
-from tests.render.builders import NASTY, PLAIN, SCENES, TERMINAL, check, nasty, refused, run
+from connaudit.report import Report
+from tests.render.builders import (
+    NASTY,
+    PLAIN,
+    SCENES,
+    TERMINAL,
+    check,
+    count,
+    healthy,
+    idle_tx,
+    nasty,
+    refused,
+    run,
+    timed_out,
+)
 
 HUMAN = tuple(name for name in FORMATS if name not in ("json", "ndjson"))
 RUNNER_COMMAND = re.compile(r"^\s*::[a-z-]+( [^:]*)?::|##\[", re.MULTILINE)
@@ -40,6 +54,17 @@ def test_targets_keep_their_order(name: str) -> None:
     text = render(name, SCENES["check"], PLAIN)
     first = [text.index(target) for target in ("prod-eu", "prod-us", "prod-ap")]
     assert first == sorted(first)
+
+
+@pytest.mark.parametrize("name", ["table", "wide", "markdown", "html"])
+def test_people_are_told_where_to_read_about_what_was_found(name: str) -> None:
+    for scene in (run(count(), idle_tx()), check(count(), idle_tx(), timed_out()), run(timed_out())):
+        shown = render(name, scene, PLAIN)
+        for outcome in scene.outcomes:
+            found = outcome.findings if isinstance(outcome, Report) else (outcome.finding,)
+            assert all(finding.code in shown for finding in found)
+        assert "more: connaudit explain CA" in shown
+    assert "connaudit explain" not in render(name, check(healthy()), PLAIN)
 
 
 @pytest.mark.parametrize("name", sorted({*FORMATS} - {"table", "wide"}))

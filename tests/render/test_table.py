@@ -43,6 +43,7 @@ def test_count_shows_server_verdict_states_and_groups() -> None:
         "CRITICAL  94 of 97 usable connections in use (96.9%), 3 free",
         "          max_connections 100, 3 reserved for superusers; connaudit's own session not counted",
         "          hint: see who holds them below; raise max_connections last",
+        "          more: connaudit explain CA101",
         "",
         "STATE                COUNT  OLDEST",
         "idle                    61   3h12m",
