@@ -38,7 +38,7 @@ check-readme: .venv/installed
 	$(BIN)/python -m tests.readme --check
 
 matrix: .venv/installed-test
-	$(BIN)/python -m tests.matrix $(or $(T),tests/engines tests/test_scenes.py tests/test_guest.py tests/diagnostics/test_blocking_on_servers.py)
+	$(BIN)/python -m tests.matrix $(or $(T),tests/engines tests/test_scenes.py tests/test_guest.py tests/diagnostics/test_blocking_on_servers.py tests/diagnostics/test_hints_on_servers.py tests/diagnostics/test_peers.py)
 
 mutants: .venv/installed-test servers
 	$(BIN)/python -m tests.mutants
