@@ -60,6 +60,8 @@ def test_a_session_on_a_standby_holds_back_its_primary_which_says_where_to_look(
     with standby.session(None, *KEEPER) as reader:
         until(lambda: take(primary).holders)
         primary.ask(BURN)
+        ((burnt,),) = primary.ask("select pg_current_wal_lsn()")
+        until(lambda: standby.ask("select pg_last_wal_replay_lsn() >= %s", burnt) == [(True,)], within=60)
         (holder,) = take(primary).holders
         kind, name = (HolderKind.SLOT, slot) if slot else (HolderKind.STANDBY, "east")
         assert (holder.kind, holder.name, holder.physical) == (kind, name, True)
