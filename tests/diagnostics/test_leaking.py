@@ -20,7 +20,7 @@ from connaudit.snapshot import Snapshot, State
 from connaudit.units import instant
 from tests.builders import session, snapshot
 from tests.recorded import NAMES, Recording, recording
-from tests.workers import connections, looks
+from tests.workers import connections, forgotten, looks, together
 
 ONE_LOOK, SERIES = 5.0, 2.0  # T, in seconds
 LEAKS = [name for name in NAMES if recording(name).kind == "leak"]
@@ -232,6 +232,34 @@ def test_connections_that_are_opened_anew_after_a_fixed_time_are_no_leak(workers
 def test_workers_that_are_seldom_asked_are_no_leak_beside_busy_ones(rate: float) -> None:
     watches = [watch(seed, workers=64, rate=rate, skew=1.0) for seed in SEEDS]
     assert Counter(gravest(verdicts(each, 3.0)) for each in watches)["leak"] == 0
+
+
+def beside_busy(seed: int, **workers: Any) -> list[Snapshot]:
+    """Return a minute of workers that are started when it begins, beside busy ones of the same name."""
+    others = connections(seed + 1000, begin=30, until=90, **workers)
+    return looks(together(connections(seed, workers=4, rate=8, until=90), others), 30, 60)
+
+
+@pytest.mark.parametrize("rate", [0.2, 0.4, 0.8])
+@pytest.mark.parametrize("workers", [16, 64])
+def test_workers_that_were_started_just_now_are_no_leak_beside_busy_ones(workers: int, rate: float) -> None:
+    watches = [beside_busy(seed, workers=workers, rate=rate) for seed in SEEDS]
+    assert Counter(gravest(verdicts(each, 3.0)) for each in watches)["leak"] <= 1
+
+
+@pytest.mark.parametrize("rate", [0.5, 2.0])
+def test_members_of_pools_that_are_closed_when_idle_are_no_leak_beside_busy_ones(rate: float) -> None:
+    watches = [beside_busy(seed, workers=16, rate=rate, most_idle=10) for seed in SEEDS]
+    assert Counter(gravest(verdicts(each, 3.0)) for each in watches)["leak"] <= 1
+
+
+@pytest.mark.parametrize("traffic", [1.0, 8.0])
+@pytest.mark.parametrize(("rate", "collected"), [(1.0, None), (1.0, 16), (3.0, 20)])
+def test_a_leak_is_found_beside_traffic_of_the_same_name(rate: float, collected: int | None, traffic: float) -> None:
+    for seed in SEEDS:
+        healthy = connections(seed + 1000, workers=4, rate=traffic, until=90)
+        leak = forgotten(seed, rate=rate, until=90, collected=collected)
+        assert gravest(verdicts(looks(together(healthy, leak), 30, 60), 3.0)) == "leak", seed
 
 
 def alive(seconds_open: float, idle_for: float, id: int = 2) -> Snapshot:

@@ -207,6 +207,8 @@ def test_a_server_without_openings_is_suspected_only_when_last_uses_follow_the_n
 
     in_order = leaks.run(told([900, 880, 860, 840, 820]), Options())
     assert [row["verdict"] for row in rows(in_order)] == ["suspect"]
+    dense = [range(920, 899, -1), range(919, 899, -1)]  # among the first are five that lie 5 s apart
+    assert [rows(leaks.run(told(list(each)), Options()))[0]["verdict"] for each in dense] == ["suspect", "parked"]
     for order in ([900, 880, 860, 820, 840], [900, 900, 900, 900, 900], [900, 880, 860, 840]):
         assert [row["verdict"] for row in rows(leaks.run(told(order), Options()))] == ["parked"]
 
