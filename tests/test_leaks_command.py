@@ -63,11 +63,33 @@ CLEAN = """
 ORPHAN = """
     def test_worker():
         holder = "import sys, time; sys.path.insert(0, {place!r}); import test_suite as t; "
-        holder += "c = t.connect(); c.cursor().execute('begin'); c.cursor().execute('select 1'); "
+        holder += "c = t.connect(); c.cursor().execute('{begin}'); c.cursor().execute('select 1'); "
         holder += "print('there', flush=True); time.sleep(30)"
         worker = subprocess.Popen([sys.executable, "-c", holder], stdout=subprocess.PIPE, start_new_session=True)
         assert worker.stdout.readline() == b"there\\n"
         open({pid!r}, "w").write(str(worker.pid))
+"""
+DJANGO = """
+    import threading, time
+    import pytest
+    from django.conf import settings
+
+    where = dict(HOST="{server.host}", PORT={server.port}, NAME="shop", USER="{app.name}", PASSWORD="{app.password}")
+    settings.configure(DATABASES=dict(default=dict(where, ENGINE="django.db.backends.postgresql", CONN_MAX_AGE=60)))
+    from django.db import close_old_connections, connection, connections
+
+    def order():
+        try:
+            connection.cursor().execute("select 1")
+        finally:
+            {closing}
+
+    @pytest.mark.parametrize("number", range(8))
+    def test_order(number):
+        thread = threading.Thread(target=order)
+        thread.start()
+        thread.join()
+        time.sleep(0.2)
 """
 
 
@@ -115,17 +137,29 @@ def test_a_clean_test_run_passes(server: Running, tmp_path: Path) -> None:
     assert "OK  nothing was left behind" in result.err
 
 
+def test_threads_of_djangos_tests_must_close_all_connections_and_not_old_ones(
+    postgres: Running, tmp_path: Path
+) -> None:
+    for closing, status in (("close_old_connections()", 1), ("connections.close_all()", 0)):
+        file = tmp_path / "test_orders.py"
+        file.write_text(textwrap.dedent(DJANGO.format(server=postgres, app=postgres.app, closing=closing)))
+        result = around(postgres, run_pytest(file), "--json")
+        assert (result.status, "8 passed" in result.out) == (status, True), result
+        (target,) = json.loads(result.err)["targets"]
+        assert [finding["code"] for finding in target["findings"]] == ["CA508"] * status
+
+
 def test_a_transaction_that_outlives_the_run_is_left_behind(server: Running, tmp_path: Path) -> None:
     pid = tmp_path / "pid"
-    file = suite(server, tmp_path, ORPHAN.format(place=str(tmp_path), pid=str(pid)))
+    begin = "begin" if server.is_postgres else "start transaction with consistent snapshot"
+    file = suite(server, tmp_path, ORPHAN.format(place=str(tmp_path), pid=str(pid), begin=begin))
     result = around(server, run_pytest(file))
     os.kill(int(pid.read_text()), signal.SIGKILL)
     assert "1 passed" in result.out
     assert result.status == 1, result
     assert "1 session is left behind after the end" in result.err
-    if server.is_postgres:
-        assert "1 of them idle in transaction" in result.err
-        assert "after the end  idle in transaction" in result.err
+    assert "1 of them idle in transaction" in result.err
+    assert "after the end  idle in transaction" in result.err
     assert result.seconds > 5  # it was given time to go
 
 

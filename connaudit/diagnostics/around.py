@@ -33,7 +33,7 @@ METRICS = (LEFT, FORSAKEN)
 CODES = ("CA507", "CA508")
 WARNING = ("left=0", "forsaken=2")
 CRITICAL: tuple[str, ...] = ()
-ENDING = 3  # looks before the end: in the last one some may be closed already, by the end itself
+ENDING = 2.5  # seconds before the end, in which the end itself may close some: pytest collects garbage at its end
 OTHERS = (Apart.TOOL, Apart.POOLER, Apart.REPLICATION)  # not the command's, unless asked for
 
 HINT_LEFT = "find the process that holds them: it outlived the command, or a pooler or a server keeps them"
@@ -114,15 +114,28 @@ def run_series(snapshots: Sequence[Snapshot], options: Options) -> Report:
 
 def _scene(snapshots: Sequence[Snapshot], options: Options) -> Scene:
     before, *during, after = snapshots
-    known = {(session.id, session.started_at) for session in before.clients}
+    known = _ids(before)
     new = (s for s in after.clients if (s.id, s.started_at) not in known and options.is_judged(s))
     left = tuple(sorted(new, key=lambda session: session.id))
-    ends = [during[: len(during) - skipped] for skipped in range(min(ENDING, len(during)))]
-    rows = [row for looks in ends for row in _rows((before, *looks), options)]
+    rows = [row for looks in _endings(before, during) for row in _rows((before, *looks), options)]
     longest = max(rows, key=lambda row: row.length, default=Row(0, ()))
     opened = sum(life.appeared and options.is_judged(life.session) for life in lives(snapshots[:-1]))
     gone = {session.id for session in left}
     return Scene(snapshots, left, tuple(s for s in longest.sessions if s.id not in gone), longest.length, opened)
+
+
+def _endings(before: Snapshot, during: Sequence[Snapshot]) -> Iterator[Sequence[Snapshot]]:
+    """Yield the looks until each that may be the last before the end closed something; they are in the second half."""
+    if during:
+        began, last = instant(before.taken_at), instant(during[-1].taken_at)
+        since = max(last - ENDING, (began + last) / 2)
+        for number, (look, following) in enumerate(zip(during, (*during[1:], None), strict=True), 1):
+            if instant(look.taken_at) >= since and (following is None or _ids(look) - _ids(following)):
+                yield during[:number]
+
+
+def _ids(look: Snapshot) -> set[tuple[int, str | None]]:
+    return {(session.id, session.started_at) for session in look.clients}
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,6 +108,18 @@ def test_the_end_may_have_closed_some_when_the_last_look_was_taken() -> None:
     assert judged(look(0.0), look(2.0, *LEAK), *[look(3.0 + at) for at in range(3)], EMPTY).summary["forsaken"] == 0
 
 
+@pytest.mark.parametrize(("last", "forsaken"), [(2.0, 8), (1.9, 0)])
+def test_the_end_is_in_the_second_half_of_a_short_run(last: float, forsaken: int) -> None:
+    during = [look(at / 10, *(LEAK if at <= last * 10 else [])) for at in range(1, 41)]
+    assert judged(look(0.0), *during, EMPTY).summary["forsaken"] == forsaken
+
+
+@pytest.mark.parametrize(("last", "forsaken"), [(6.5, 8), (6.4, 0)])
+def test_the_end_takes_two_seconds_and_a_half_at_most(last: float, forsaken: int) -> None:
+    during = [look(at / 10, *(LEAK if at <= last * 10 else [])) for at in range(1, 91)]
+    assert judged(look(0.0), *during, EMPTY).summary["forsaken"] == forsaken
+
+
 def test_thresholds_are_the_users_to_set() -> None:
     from connaudit.thresholds import parse_condition
 
