@@ -4,6 +4,7 @@ import json
 import os
 import random
 import signal
+import socket
 import stat
 import time
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from tests.test_schema import validator
 
 DEAD = "postgresql://monitor@127.0.0.1:1/shop"
 HOUR = 3600.0
+PATIENT = 10.0  # seconds that a slow machine may take besides
 
 
 @pytest.fixture
@@ -401,3 +403,18 @@ def test_a_record_from_cron_has_ended_before_the_next_one(postgres: Running, hom
     assert result.seconds < 6
     until(lambda: os.path.exists(file(home)))
     assert [sample["error"] for sample in samples(home)] == ["timeout"]
+
+
+def test_a_history_that_never_answers_neither_spoils_nor_delays_an_audit(tmp_path: Path, postgres: Running) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        url = f"postgresql://app:s3cr3t@127.0.0.1:{deaf.getsockname()[1]}/shop"
+        path = configured(tmp_path, postgres, url=url)
+        words = ["--only", "count,leaks", "--record", "--changes-only", "--deadline", "8s", "--json"]
+        result = connaudit("check", "--config", path, *words)
+    (target,) = result.json["targets"]
+    assert (result.status, target["error"]) == (3, None)
+    assert [check["check"] for check in target["checks"]] == ["count", "leaks"]
+    assert [error["kind"] for error in result.json["errors"]] == ["history"]  # asked three times, tried once
+    assert result.err.count("\n") == 1
+    assert "s3cr3t" not in result.out + result.err
+    assert result.seconds < 8 + PATIENT

@@ -139,6 +139,7 @@ def conclude(setup: Setup, audited: Audited, begun: Begun, style: Style, write: 
     errors = [*audited.fleet.errors, *kept(setup, audited)]
     changes = changed(setup, outcomes, begun.moment)
     errors += changes.errors if changes else ()
+    errors = list(dict.fromkeys(errors))  # a history that cannot be had is wanted for several things
     status = worst([exit_status(outcomes, settings), Status.UNKNOWN if errors else Status.OK])
     is_news = changes is None or changes.spoken or bool(errors)
     is_silent = settings["quiet"] and status is Status.OK

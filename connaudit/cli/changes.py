@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from connaudit.cli.planning import Setup
-from connaudit.cli.remembering import history
+from connaudit.cli.remembering import in_time
 from connaudit.dataclass import dataclass
 from connaudit.errors import ConnauditError
 from connaudit.history.store import Alert
@@ -56,7 +56,7 @@ class Changes:
         self._news = News(True, {})
         self.errors: tuple[ConnauditError, ...] = ()
         try:
-            with history(setup) as store:
+            with in_time(setup) as store:
                 remembered = store.alerts()
         except ConnauditError as error:
             self.errors = (error,)
@@ -79,7 +79,7 @@ class Changes:
         if not self._news.alerts:
             return None
         try:
-            with history(self._setup) as store:
+            with in_time(self._setup) as store:
                 store.remember(self._news.alerts)
         except ConnauditError as error:
             return error

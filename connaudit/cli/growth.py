@@ -5,12 +5,13 @@ from dataclasses import replace
 
 from connaudit.audit import Ask, Plan
 from connaudit.cli.planning import Fleet, Setup
-from connaudit.cli.remembering import history
+from connaudit.cli.remembering import in_time
 from connaudit.diagnostics import leaks
 from connaudit.errors import ConnauditError, NoHistory
 from connaudit.history.store import Store
 from connaudit.report import Outcome, Plot, Report
 
+SHARE = 0.25  # of a run's time, before any server is asked
 DAYS = 7  # that plots go back
 PLOTS = (  # metric, title, and whether the limit of the server is its limit
     ("used", "connections in use", True),
@@ -24,7 +25,7 @@ def with_growth(setup: Setup, fleet: Fleet, at: float) -> Fleet:
     Where nothing was ever recorded there is nothing to say, and nothing wrong.
     """
     try:
-        with history(setup, create=False) as store:
+        with in_time(setup, create=False, share=SHARE) as store:
             plans = {name: _grown(name, plan, store, at) for name, plan in fleet.plans.items()}
     except NoHistory:
         return fleet
@@ -46,7 +47,7 @@ def _told(target: str, ask: Ask, store: Store, at: float) -> Ask:
 def with_plots(setup: Setup, outcomes: Sequence[Outcome], at: float) -> tuple[Outcome, ...]:
     """Return the outcomes with how the connections of their targets went, where the history tells."""
     try:
-        with history(setup, create=False) as store:
+        with in_time(setup, create=False) as store:
             return tuple(_illustrated(outcomes, store, at))
     except ConnauditError:  # what is wrong with it is told by whoever needs it for a verdict
         return tuple(outcomes)

@@ -3,8 +3,9 @@
 import datetime as dt
 import fnmatch
 import os
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import field, replace
 from typing import Any
 
 from connaudit.audit import Ask, Plan, Suppression
@@ -50,6 +51,13 @@ class Setup:
     call: Invocation
     configuration: Configuration
     settings: Values
+    began: float = field(default_factory=time.monotonic)
+    trouble: list[ConnauditError] = field(default_factory=list)  # why the history cannot be had, once it was tried
+
+    @property
+    def left(self) -> float:
+        """Return the seconds until the run's deadline."""
+        return self.began + self.settings.deadline - time.monotonic()
 
     def own(self, asked: Diagnostic) -> dict[str, Effective]:
         """Return the options of one diagnostic alone, by field; those of `check` come from variables."""

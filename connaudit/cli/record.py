@@ -11,7 +11,7 @@ from connaudit.cli.auditing import Begun, error_text
 from connaudit.cli.flags import click_option, given, targets_argument
 from connaudit.cli.helpful import Helpful
 from connaudit.cli.planning import Fleet, Invocation, Setup, muster, set_up
-from connaudit.cli.remembering import STORED, history
+from connaudit.cli.remembering import STORED, in_time
 from connaudit.cli.settings import setting
 from connaudit.engines import Budget, Taken
 from connaudit.errors import TargetError
@@ -31,7 +31,7 @@ def _record(context: click.Context, /, targets: tuple[str, ...], **flags: Any) -
     begun = Begun.now()
     setup = set_up(Invocation("record", targets, given(context, flags), os.environ))
     fleet = muster(setup, [], begun.moment.date())
-    with history(setup) as store:
+    with in_time(setup) as store:
         told = taken(setup, fleet, begun)
         store.record(told, begun.moment.timestamp())
         place = store.path

@@ -5,6 +5,7 @@ stand before it, and nothing is used that a distributed database lacks: no advis
 """
 
 import os
+import queue
 import random
 import socket
 import threading
@@ -21,13 +22,20 @@ from connaudit.history.database import SCHEMA, Result, Row, Work
 from connaudit.targets import Secret, Target
 
 CONNECT = 10  # seconds, for each address
-STATEMENT = "30s"
+STATEMENT = 30.0  # seconds
 LONGEST = 60.0  # seconds for a transaction, whatever becomes of the server
+SHORTEST = 0.5  # seconds for a transaction when none are left
 ATTEMPTS = 12  # of a transaction that met another
 MAKING = "schema"  # the mark that holds the number of the tables' schema
 
 HAS_SCHEMA = "select 1 from pg_catalog.pg_namespace where nspname = 'connaudit'"
-HAS_TABLES = "select 1 from information_schema.tables where table_schema = 'connaudit' and table_name = 'mark'"
+# information_schema would show no table to a role that may not use it: there would seem to be no history.
+HAS_TABLES = """
+select has_schema_privilege(n.oid, 'usage')
+from pg_catalog.pg_namespace n join pg_catalog.pg_class c on c.relnamespace = n.oid
+where n.nspname = 'connaudit' and c.relname = 'mark'
+"""
+OF_ITS_OWN = "the role needs a schema `connaudit` of its own, or the right to create one in this database"
 MIGRATIONS = (
     """
 create table if not exists mark (name text primary key, value bigint not null);
@@ -89,15 +97,21 @@ def _ours(statement: str) -> bytes:
 class Server:
     """A history in a database server."""
 
-    def __init__(self, target: Target, *, create: bool) -> None:
+    def __init__(self, target: Target, *, create: bool, seconds: float | None = None) -> None:
         self.place = f"postgresql://{target.location}"
+        self._end = None if seconds is None else time.monotonic() + seconds
         with self._failures():
-            self._connection = psycopg.connect(**_keywords(target), autocommit=True, prepare_threshold=None)
+            self._connection = _connected(_keywords(target), self._left)
             try:
                 self._set_up(create=create)
             except BaseException:
                 self._connection.close()
                 raise
+
+    @property
+    def _left(self) -> float:
+        """Return the seconds that what is done next may take."""
+        return LONGEST if self._end is None else min(LONGEST, max(SHORTEST, self._end - time.monotonic()))
 
     def _set_up(self, *, create: bool) -> None:
         version = self._version()
@@ -115,7 +129,10 @@ class Server:
         """Return the number of the tables' schema, 0 if they are not there."""
 
         def look(work: Work) -> int:
-            if not list(work.rows(HAS_TABLES)):
+            usable = [bool(row[0]) for row in work.rows(HAS_TABLES)]
+            if usable == [False]:
+                raise HistoryError(f"{self.place}: the role may not use the schema connaudit", hint=OF_ITS_OWN)
+            if not usable:
                 return 0
             return next((int(row[0]) for row in work.rows("select value from mark where name = ?", (MAKING,))), 0)
 
@@ -141,13 +158,13 @@ class Server:
     def _transaction(self, work: Callable[[Work], Result]) -> Result:
         with self._bounded(), self._connection.transaction(), self._connection.cursor() as cursor:
             cursor.execute("set local search_path = connaudit")
-            cursor.execute(f"set local statement_timeout = '{STATEMENT}'".encode())
+            cursor.execute(f"set local statement_timeout = {round(min(STATEMENT, self._left) * 1000)}".encode())
             return work(Transaction(cursor))
 
     @contextmanager
     def _bounded(self) -> Iterator[None]:
         """Hang up on a server that has stopped answering: its own time limit is no help then."""
-        watch = threading.Timer(LONGEST, _hang_up, (self._connection.fileno(),))
+        watch = threading.Timer(self._left + SHORTEST, _hang_up, (self._connection.fileno(),))
         watch.daemon = True
         watch.start()
         try:
@@ -168,8 +185,33 @@ class Server:
         try:
             yield
         except psycopg.Error as error:
-            text = " ".join(str(error).split())
+            text = " ".join((error.diag.message_primary or str(error)).split())
             raise HistoryError(f"{self.place}: {text or type(error).__name__}", hint=_hint(error)) from None
+        except TimeoutError:
+            raise HistoryError(f"{self.place} does not answer", hint="is the server alive?") from None
+
+
+def _connected(keywords: dict[str, Any], seconds: float) -> psycopg.Connection[Row]:
+    """Return a connection; TimeoutError if there is none in time.
+
+    It is made in a thread of its own: nothing else bounds a resolver, or all addresses together.
+    """
+    outcomes: queue.SimpleQueue[psycopg.Connection[Row] | BaseException] = queue.SimpleQueue()
+
+    def connect() -> None:
+        try:
+            outcomes.put(psycopg.connect(**keywords, autocommit=True, prepare_threshold=None))
+        except BaseException as error:  # noqa: BLE001 - handed to the thread that waits, which raises it
+            outcomes.put(error)
+
+    threading.Thread(target=connect, daemon=True).start()
+    try:
+        outcome = outcomes.get(timeout=seconds)
+    except queue.Empty:
+        raise TimeoutError from None
+    if isinstance(outcome, BaseException):
+        raise outcome
+    return outcome
 
 
 def _hang_up(descriptor: int) -> None:
@@ -205,6 +247,6 @@ def _plain(value: str | Secret) -> str:
 
 
 def _hint(error: psycopg.Error) -> str | None:
-    if isinstance(error, pg.InsufficientPrivilege):
-        return "the role needs a schema `connaudit` of its own, or the right to create one in this database"
+    if isinstance(error, pg.InsufficientPrivilege | pg.InvalidSchemaName):
+        return OF_ITS_OWN
     return cast("str | None", getattr(error.diag, "message_hint", None))

@@ -66,11 +66,12 @@ class Transaction:
 class File:
     """A history in a file."""
 
-    def __init__(self, path: Path, *, create: bool) -> None:
+    def __init__(self, path: Path, *, create: bool, seconds: float | None = None) -> None:
         self.place = str(path)
+        busy = BUSY if seconds is None else min(BUSY, seconds / ATTEMPTS)
         with self._failures():
             _prepare(path, create=create)
-            self._connection = sqlite3.connect(path, timeout=BUSY, isolation_level=None)
+            self._connection = sqlite3.connect(path, timeout=busy, isolation_level=None)
             try:
                 self._set_up(path)
             except BaseException:

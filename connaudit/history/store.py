@@ -62,21 +62,23 @@ def open(  # noqa: A001 - store.open(path)
     keep: Keep = Keep(),  # noqa: B008 - it cannot change
     create: bool = True,
     scrub: Scrub = str,
+    seconds: float | None = None,
 ) -> "Store":
     """Open the history in a file, or in the database of a postgresql:// URL or target.
 
-    With `create` a missing one is begun. `scrub` takes secrets out of every text that is stored. HistoryError says what
-    is wrong with it, UsageError what with its URL.
+    With `create` a missing one is begun. `scrub` takes secrets out of every text that is stored. `seconds` is how long
+    all that is done with it may take together; None: each thing as long as it needs, within reason. HistoryError says
+    what is wrong with it, UsageError what with its URL.
     """
     if isinstance(location, str) and is_dsn(location):
         location = parse(location, name="history")
     if isinstance(location, Target):
         from connaudit.history.postgresql import Server
 
-        return Store(Server(location, create=create), keep, scrub)
+        return Store(Server(location, create=create, seconds=seconds), keep, scrub)
     from connaudit.history.sqlite import File
 
-    return Store(File(Path(location), create=create), keep, scrub)
+    return Store(File(Path(location), create=create, seconds=seconds), keep, scrub)
 
 
 class Store:

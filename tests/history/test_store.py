@@ -4,6 +4,7 @@ import json
 import os
 import random
 import signal
+import socket
 import sqlite3
 import stat
 import subprocess
@@ -512,6 +513,20 @@ def test_a_role_that_may_make_no_schema_is_told_so_and_served_one_that_was_made(
         assert len(history.targets()) == 1
 
 
+@pytest.mark.parametrize("create", [True, False])
+def test_a_role_that_may_not_use_the_schema_is_not_told_that_there_is_no_history(
+    postgres: Running, create: bool
+) -> None:
+    url = new_database(postgres)
+    with store.open(url):
+        pass
+    plain = postgres.url(postgres.plain, url.rpartition("/")[2])
+    with pytest.raises(HistoryError, match="the role may not use the schema connaudit") as refused:
+        store.open(plain, create=create)
+    assert not isinstance(refused.value, NoHistory)
+    assert "a schema `connaudit` of its own" in (refused.value.hint or "")
+
+
 def test_a_server_with_tables_of_a_newer_connaudit_is_refused(postgres: Running) -> None:
     url = new_database(postgres)
     with store.open(url):
@@ -559,3 +574,23 @@ def test_a_server_that_stops_answering_is_hung_up_on(
             with pytest.raises(HistoryError):
                 history.record({"prod": look()}, BEGIN + 60)
             assert time.monotonic() - began < 10
+
+
+def test_a_server_that_never_answers_is_given_up_in_the_time_that_is_left(postgres: Running) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        began = time.monotonic()
+        with pytest.raises(HistoryError, match="does not answer"):
+            store.open(f"postgresql://app:s3cr3t@127.0.0.1:{deaf.getsockname()[1]}/shop", seconds=1.0)
+        assert time.monotonic() - began < postgresql.CONNECT
+
+
+def test_a_table_that_another_has_locked_is_waited_for_in_the_time_that_is_left(postgres: Running) -> None:
+    url = new_database(postgres)
+    with store.open(url) as history:
+        history.record({"prod": look()}, BEGIN)
+    with psycopg.connect(url) as holder, store.open(url, seconds=2.0) as history:
+        holder.execute("lock table connaudit.run")
+        began = time.monotonic()
+        with pytest.raises(HistoryError, match="statement timeout"):
+            history.record({"prod": look()}, BEGIN + MINUTE)
+        assert time.monotonic() - began < postgresql.STATEMENT / 2
