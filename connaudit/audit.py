@@ -6,14 +6,15 @@ makes its verdict UNKNOWN, by one rule for all of them: see `settled`.
 """
 
 import difflib
+import itertools
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from connaudit.dataclass import dataclass
 from connaudit.diagnostics import Diagnostic
-from connaudit.engines import ENGINES, Budget, Taken, engine
+from connaudit.engines import ENGINES, Budget, Taken, engine, sockets
 from connaudit.errors import NameUnknown, NoDatabase, NoSlotsLeft, QueryFailed, Refused, TargetError, TimedOut
 from connaudit.options import Options
 from connaudit.report import Failure, Outcome, Report, Source, Status, worst
@@ -218,14 +219,27 @@ def taken_from(targets: Sequence[Target], facts: frozenset[Fact], budget: Budget
     for index, target in enumerate(targets):
         groups[target.engine].append(index)
     missing = set(range(len(targets)))
-    streams = [
-        _stream(name, [(i, targets[i]) for i in members], facts, budget) for name, members in groups.items() if members
-    ]
-    for index, taken in _merged(streams):
+    parts = _parts({name: len(members) for name, members in groups.items() if members}, budget)
+    streams = [_stream(name, [(i, targets[i]) for i in groups[name]], facts, part) for name, part in parts.items()]
+    one_by_one = budget.jobs is not None and budget.jobs < len(streams)
+    for index, taken in itertools.chain(*streams) if one_by_one else _merged(streams):
         missing.discard(index)
         yield index, taken
     for index in sorted(missing):
         yield index, QueryFailed("its engine ended without an answer")
+
+
+def _parts(sizes: Mapping[str, int], budget: Budget) -> dict[str, Budget]:
+    """Return each engine's part of the budget: together they have no more open than one alone would."""
+    most, total = sockets(), sum(sizes.values())
+
+    def part(whole: int, size: int) -> int:
+        return max(1, whole * size // total)
+
+    return {
+        name: replace(budget, jobs=budget.jobs and part(budget.jobs, size), sockets=part(most, size))
+        for name, size in sizes.items()
+    }
 
 
 def _stream(

@@ -1,9 +1,13 @@
 """A fleet in one run: two hundred targets, ten of them dead in two ways, all told of in their order and in time."""
 
+import json
 import socket
+import subprocess
 from contextlib import ExitStack
 
-from tests.cli import connaudit
+import pytest
+
+from tests.cli import PROGRAM, connaudit, environment
 from tests.conftest import Start
 from tests.faults import refused_port
 from tests.servers import Running
@@ -29,3 +33,28 @@ def test_dead_targets_delay_and_spoil_no_other(postgres: Running, start: Start) 
     ], kinds
     assert (result.status, result.err.count("\n")) == (3, SIZE // EVERY), result.err
     assert result.seconds < 30, "the deadline of the run does not hold"
+
+
+@pytest.mark.parametrize("files", [32, 64, 200])
+def test_a_fleet_larger_than_the_limit_of_open_files_is_audited_in_turns(
+    postgres: Running, mysql: Running, files: int
+) -> None:
+    urls = [postgres.url(), mysql.url()] * 20
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"ulimit -n {files} && exec {PROGRAM} count --json --timeout 20s --deadline 40s"],
+        env=environment({"CONNAUDIT_TARGET": "\n".join(urls)}),
+        capture_output=True,
+        check=False,
+    )
+    assert done.stderr == b""
+    targets = json.loads(done.stdout)["targets"]
+    assert [target["error"] for target in targets] == [None] * len(urls)
+
+
+def test_no_more_targets_are_open_at_once_than_jobs_say_whatever_their_engines() -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as deaf:
+        port = deaf.getsockname()[1]
+        urls = [f"postgresql://m@127.0.0.1:{port}/d", f"mysql://m@127.0.0.1:{port}/"] * 2
+        result = connaudit("count", "-j", "1", "-t", "500ms", env={"CONNAUDIT_TARGET": "\n".join(urls)})
+    assert result.err.count("[timeout]") == 4
+    assert result.seconds >= 2  # all at once: half a second

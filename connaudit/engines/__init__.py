@@ -11,6 +11,8 @@ any transaction: to connect anew would fail just when a server is full.
 An engine never judges: it lists a `Gap` for each fact that it was asked for and could not see.
 """
 
+import os
+import resource
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from typing import Protocol, cast
@@ -24,6 +26,8 @@ ENGINES = {
     "postgresql": "connaudit.engines.postgresql",
     "mysql": "connaudit.engines.mysql",
 }
+
+SPARE_FILES = 144  # open files besides the sockets: those of 64 lookups at once, of certificates, of the report
 
 Taken = Snapshot | TargetError
 
@@ -39,10 +43,23 @@ class Budget:
     timeout: float
     deadline: float
     jobs: int | None = None  # None: as many as the engine does best
+    sockets: int | None = None  # that it may have open; None: as many as this process may
 
     def seconds(self, target: Target) -> float:
         """Return how long this target may take from the moment its turn comes."""
         return target.timeout or self.timeout
+
+
+def sockets() -> int:
+    """Return how many sockets may be opened: more fail with `Too many open files` in the middle of a run."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return 1 << 16
+    try:
+        used = len(os.listdir("/proc/self/fd"))
+    except OSError:
+        used = 64
+    return max(1, soft - used - min(SPARE_FILES, soft // 2))
 
 
 class Take(Protocol):

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 
-from connaudit.engines import Budget, Follower, Taken
+from connaudit.engines import Budget, Follower, Taken, sockets
 from connaudit.engines.mysql.attempt import Attempt
 from connaudit.engines.mysql.visit import Visitor
 from connaudit.errors import TargetError, TimedOut
@@ -24,10 +24,11 @@ JOBS = 128  # more threads only contend for the interpreter
 def take(targets: Sequence[Target], facts: frozenset[Fact], budget: Budget) -> Iterator[tuple[int, Taken]]:
     """Yield each target's snapshot, or why there is none, as it comes."""
     waiting = deque(range(len(targets)))
+    jobs = min(budget.jobs or JOBS, budget.sockets or sockets())
     visits = _Visits(targets, facts, keep=False)
     try:
         while waiting or visits.is_busy:
-            while waiting and visits.under_way < (budget.jobs or JOBS):
+            while waiting and visits.under_way < jobs:
                 visits.begin(waiting.popleft(), budget)
             yield from visits.ended(budget.deadline)
     finally:

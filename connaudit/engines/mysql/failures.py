@@ -58,6 +58,12 @@ def of_name(error: OSError | UnicodeError, host: str) -> TargetError:
     return NameUnknown(f"the name {host} has no address", stage="dns", hint="check the spelling, or the resolver")
 
 
+def of_system(error: OSError) -> TargetError:
+    """Translate that this machine has no socket for us."""
+    hint = "raise the limit (ulimit -n), or audit fewer at once (--jobs)"
+    return QueryFailed(f"no socket can be opened: {error.strerror}", stage="tcp", hint=hint)
+
+
 def of_network(error: OSError, place: str, attempt: Attempt) -> TargetError:
     """Translate a failed connect to `place`."""
     if isinstance(error, TimeoutError) or attempt.over:

@@ -180,7 +180,7 @@ def _dialled(host: Host, share: float, attempt: Attempt) -> socket.socket:
     failure: TargetError = NameUnknown(f"the name {host.name} has no address", stage="dns")
     for position, (family, address) in enumerate(places):
         patience = min(share, attempt.remaining()) / (len(places) - position)
-        sock = socket.socket(family, socket.SOCK_STREAM)
+        sock = _socket(family)
         try:
             _open(sock, address, patience, attempt)
             _await_greeting(sock, patience, attempt)
@@ -192,6 +192,14 @@ def _dialled(host: Host, share: float, attempt: Attempt) -> socket.socket:
             raise
         else:
             return sock
+    raise failure
+
+
+def _socket(family: socket.AddressFamily) -> socket.socket:
+    try:
+        return socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        failure = failures.of_system(error)
     raise failure
 
 

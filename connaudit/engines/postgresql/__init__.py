@@ -4,26 +4,22 @@ Any number of servers at once, in one thread: libpq is driven without blocking, 
 with all its statements in one round trip.
 """
 
-import resource
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
-from connaudit.engines import Budget, Follower, Taken
+from connaudit.engines import Budget, Follower, Taken, sockets
 from connaudit.engines.postgresql.dial import Caller
 from connaudit.engines.postgresql.loop import Loop
 from connaudit.engines.postgresql.visit import Visitor, visit
 from connaudit.snapshot import Fact
 from connaudit.targets import Target
 
-SPARE_FILES = 16  # open files that libpq, certificates and the report may need besides the sockets
-
 
 def take(targets: Sequence[Target], facts: frozenset[Fact], budget: Budget) -> Iterator[tuple[int, Taken]]:
     """Yield a snapshot of each target, or the error in its place, as they come."""
     waiting = deque(enumerate(targets))
-    jobs = min(budget.jobs or len(targets), _files())
+    jobs = min(budget.jobs or len(targets), budget.sockets or sockets())
     with Loop() as loop:
         while waiting or loop.is_busy:
             while waiting and loop.wanted < jobs:
@@ -70,13 +66,3 @@ class _Follower(Follower):
 def _caller(loop: Loop, budget: Budget, target: Target) -> Caller:
     began = time.monotonic()
     return Caller(loop.names.look_up, loop.leave, began, min(began + budget.seconds(target), budget.deadline))
-
-
-def _files() -> int:
-    """Return how many sockets may be opened: more fail with `Too many open files` in the middle of a run."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY:
-        return 1 << 16
-    listing = Path("/proc/self/fd")
-    used = len(list(listing.iterdir())) if listing.exists() else 64
-    return max(1, soft - used - SPARE_FILES)

@@ -67,6 +67,11 @@ _RULES = (
     ),
     _Rule(r"max_user_connections|max_db_connections", _full("pooler")),
     # Our own side.
+    _Rule(
+        r"could not create socket|too many open files",
+        _of(QueryFailed),
+        "raise the limit (ulimit -n), or audit fewer at once (--jobs)",
+    ),
     _Rule(r"invalid connection option", _of(NotUnderstood), "this libpq is too old for the option"),
     # TLS.
     _Rule(r"server does not support SSL", _of(TlsFailed), "sslmode demands TLS: switch ssl on there, or ask for less"),
