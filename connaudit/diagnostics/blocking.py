@@ -159,7 +159,7 @@ def _details(scene: Scene) -> Iterable[str]:
     circles = [tree for tree in scene.trees if tree.head is Head.CYCLE]
     if circles:
         yield f"{plural(len(circles), 'circle')} of sessions that wait for each other: the server will end one of them"
-    if any(scene.waiting[waiter].age is None for waiter in scene.waiters):
+    if any(scene.waiting[waiter].age is None and scene.waited(waiter) is not None for waiter in scene.waiters):
         yield "some waits are counted from the beginning of the statement: this server does not tell when they began"
 
 

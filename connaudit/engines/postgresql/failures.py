@@ -103,6 +103,7 @@ _RULES = (
     _Rule(r"database \"?.*\"? does not exist|no such database|cannot connect to invalid database", _of(NoDatabase)),
     # Not the server, or not now.
     _Rule(r"is starting up|is shutting down|not yet accepting|in recovery mode", _of(Refused), "try again soon"),
+    _Rule(r"not accepting connections", _of(Refused), "a standby lets nobody in while its hot_standby is off"),
     _Rule(
         r"received invalid response|unsupported frontend protocol|expected authentication request|Got packets out",
         _of(NotUnderstood),
