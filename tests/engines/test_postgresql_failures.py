@@ -300,6 +300,7 @@ PLACE = 'connection to server at "db" (10.0.0.1), port 5432 failed: '
         ("FATAL:  the database system is shutting down", Refused),
         ("FATAL:  the database system is not accepting connections\nDETAIL:  Hot standby mode is disabled.", Refused),
         ('FATAL:  database "d" is not currently accepting connections', NoDatabase),
+        ('FATAL:  database "d" is disabled', NoDatabase),  # by an administrator of PgBouncer
         ("No route to host", Refused),
         ("SSL error: certificate verify failed", TlsFailed),
         ('server certificate for "a" does not match host name "db"', TlsFailed),

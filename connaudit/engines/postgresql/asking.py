@@ -94,7 +94,7 @@ def _send(connection: Connection, target: Target, caller: Caller, batch: tuple[_
     except Broken as error:
         raise failures.of_break(error.text, target) from None
     if results is None:
-        hint = "the server took the statements and has not answered: is it overloaded, or a system catalogue locked?"
+        hint = "it has not answered: an overloaded server, a pooler without a free connection, or a locked catalogue"
         raise caller.timed_out("query", hint)
     return results
 

@@ -99,7 +99,7 @@ _RULES = (
     ),
     _Rule(r"role \"?.*\"? (does not exist|is not permitted to log in)|no such user", _of(LoginRefused)),
     _Rule(r"permission denied for database", _of(NoDatabase), "GRANT CONNECT ON DATABASE ... TO this role"),
-    _Rule(r"not currently accepting connections", _of(NoDatabase)),
+    _Rule(r"not currently accepting connections|^(authentication )?database .* is disabled", _of(NoDatabase)),
     _Rule(r"database \"?.*\"? does not exist|no such database|cannot connect to invalid database", _of(NoDatabase)),
     # Not the server, or not now.
     _Rule(r"is starting up|is shutting down|not yet accepting|in recovery mode", _of(Refused), "try again soon"),
@@ -109,7 +109,7 @@ _RULES = (
         _of(NotUnderstood),
         "is this a PostgreSQL server?",
     ),
-    _Rule(r"unsupported startup parameter", _of(LoginRefused), "PgBouncer refuses options=: leave it out"),
+    _Rule(r"unsupported startup parameter", _of(LoginRefused), "PgBouncer refuses options= and PGOPTIONS: leave them out"),
     _Rule(
         r"session is (not )?read-only|server is (not )?in hot standby|is not in hot standby",
         _of(Refused),
@@ -185,5 +185,5 @@ def hint_for_silence(stage: str) -> str | None:
     return {
         "tcp": "the host is down, or a firewall drops the packets",
         "tls": "something listens there but does not answer: an overloaded server, or not PostgreSQL",
-        "login": "the server answers, but no login gets through: overloaded, or a lock on pg_authid, pg_class ...",
+        "login": "the server answers, but no login gets through: overloaded, paused, or a lock on pg_authid",
     }.get(stage)
