@@ -109,7 +109,7 @@ _RULES = (
         _of(NotUnderstood),
         "is this a PostgreSQL server?",
     ),
-    _Rule(r"unsupported startup parameter", _of(LoginRefused), "PgBouncer refuses options= and PGOPTIONS: leave them out"),
+    _Rule(r"unsupported startup parameter", _of(LoginRefused), "PgBouncer refuses options=, PGOPTIONS: leave it out"),
     _Rule(
         r"session is (not )?read-only|server is (not )?in hot standby|is not in hot standby",
         _of(Refused),
