@@ -2,7 +2,7 @@
 
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -22,7 +22,7 @@ from connaudit.errors import (
     TlsFailed,
 )
 from connaudit.following import Following
-from connaudit.snapshot import Fact, Snapshot
+from connaudit.snapshot import Fact, Snapshot, State
 from connaudit.targets import Host, Secret, Target
 from tests.certificates import Authority
 from tests.conftest import Start
@@ -258,6 +258,43 @@ def test_who_waits_behind_a_locked_pg_class_is_told_without_its_name(postgres_an
     assert taken.gaps == first.gaps == ()
 
 
+@pytest.fixture
+def lobby(postgres_any: Running) -> Iterator[Callable[[str], None]]:
+    """A database into which a login trigger lets people; a test says what it does to the role `monitor`."""
+    postgres_any.ask("create database lobby")
+
+    def lobby(action: str) -> None:
+        body = f"begin if session_user = 'monitor' then {action}; end if; end"
+        with postgres_any.session(postgres_any.superuser, database="lobby") as owner:
+            owner.do(f"create function porter() returns event_trigger language plpgsql as $${body}$$")
+            owner.do("create event trigger porter on login execute function porter()")
+
+    yield lobby
+    postgres_any.ask("drop database lobby with (force)")
+
+
+@pytest.mark.kinds("postgres", since=(17,))
+def test_what_a_login_trigger_says_is_told(postgres_any: Running, lobby: Callable[[str], None]) -> None:
+    lobby("raise exception 'closed on Sundays'")
+    error = failure(target(postgres_any, database="lobby"))
+    assert isinstance(error, LoginRefused)
+    assert str(error) == "closed on Sundays"
+
+
+@pytest.mark.kinds("postgres", since=(17,))
+def test_who_hangs_in_a_login_trigger_is_starting_and_not_hidden(
+    postgres_any: Running, lobby: Callable[[str], None]
+) -> None:
+    lobby("perform pg_sleep(60)")
+    assert isinstance(failure(target(postgres_any, database="lobby"), timeout=3), TimedOut)
+    until(lambda: in_lobby(snapshot(target(postgres_any))) == [State.STARTING])
+    assert snapshot(target(postgres_any)).gaps == ()
+
+
+def in_lobby(taken: Snapshot) -> list[State | None]:
+    return [s.state for s in taken.clients if s.database == "lobby"]
+
+
 def test_a_pooler_is_told_from_a_server_and_keeps_nothing_of_ours(pooler: Running) -> None:
     taken = snapshot(target(pooler))
     assert taken.server.via_pooler
@@ -302,6 +339,8 @@ PLACE = 'connection to server at "db" (10.0.0.1), port 5432 failed: '
         ('FATAL:  database "d" is not currently accepting connections', NoDatabase),
         ('FATAL:  database "d" is disabled', NoDatabase),  # by an administrator of PgBouncer
         ("No route to host", Refused),
+        ("FATAL:  42501: permission denied for schema public\nLOCATION:  aclcheck_error, aclchk.c:2809", LoginRefused),
+        ('invalid target_session_attrs value: "some"', NotUnderstood),
         ("SSL error: certificate verify failed", TlsFailed),
         ('server certificate for "a" does not match host name "db"', TlsFailed),
         ('FATAL:  permission denied for database "d"', NoDatabase),

@@ -41,6 +41,7 @@ class _Rule:
     pattern: str
     error: Callable[[str, str, str | None], TargetError]
     hint: str | None = None
+    is_local: bool = False  # it speaks of sockets: the same words mean something else where a server says them
 
 
 def _full(limit: str) -> Callable[[str, str, str | None], TargetError]:
@@ -73,6 +74,7 @@ _RULES = (
         "raise the limit (ulimit -n), or audit fewer at once (--jobs)",
     ),
     _Rule(r"invalid connection option", _of(NotUnderstood), "this libpq is too old for the option"),
+    _Rule(r"^invalid \w+ value: ", _of(NotUnderstood)),
     # TLS.
     _Rule(r"server does not support SSL", _of(TlsFailed), "sslmode demands TLS: switch ssl on there, or ask for less"),
     _Rule(r"root certificate file .* does not exist", _of(TlsFailed), "give sslrootcert, or sslrootcert=system"),
@@ -117,8 +119,8 @@ _RULES = (
     ),
     _Rule(r"timeout expired|timed out", _of(TimedOut)),
     _Rule(r"could not translate host name", _of(Refused), "check the spelling, or your DNS"),
-    _Rule(r"connection refused|no such file or directory", _of(Refused), "is the server running there?"),
-    _Rule(r"no route|unreachable|permission denied|reset by peer|closed the connection", _of(Refused)),
+    _Rule(r"connection refused|no such file or directory", _of(Refused), "is the server running there?", is_local=True),
+    _Rule(r"no route|unreachable|permission denied|reset by peer|closed the connection", _of(Refused), is_local=True),
     _Rule(r"SSL|TLS", _of(TlsFailed)),
 )
 _BY_SQLSTATE = {
@@ -155,12 +157,14 @@ def _line(text: str) -> _Line:
 def _decisive(lines: list[_Line], stage: str, target: Target) -> TargetError:
     for rule in _RULES:
         for line in lines:
-            if re.search(rule.pattern, line.text, re.IGNORECASE):
+            is_about = line.sqlstate is None or not rule.is_local
+            if is_about and re.search(rule.pattern, line.text, re.IGNORECASE):
                 return rule.error(_clean(line.text, target), stage, rule.hint)
     for line in lines:
         if line.sqlstate in _BY_SQLSTATE:
             return _BY_SQLSTATE[line.sqlstate](_clean(line.text, target), stage, None)
-    return _LAST_RESORT.get(stage, Refused)(_clean(lines[-1].text, target), stage=stage)
+    last = next((line for line in lines if line.sqlstate), lines[-1])  # what follows it tells where in the server
+    return _LAST_RESORT.get(stage, Refused)(_clean(last.text, target), stage=stage)
 
 
 def _clean(line: str, target: Target) -> str:

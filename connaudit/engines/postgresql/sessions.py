@@ -143,9 +143,12 @@ def session(row: SessionRow, details: Details) -> Session:
 
 
 def state_of(row: SessionRow) -> State | None:
-    """Return the state; None for one that is hidden, and for the server's own processes, which have none."""
+    """Return the state; None for one that is hidden, and for the server's own processes, which have none.
+
+    A client that has none yet is still being let in, by a login trigger perhaps.
+    """
     if row.state is None:
-        return None
+        return State.STARTING if row.backend_type == b"client backend" else None
     return _STATES.get(row.state, State.OTHER)
 
 
