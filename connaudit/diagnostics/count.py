@@ -52,7 +52,7 @@ def parse_groups(text: str) -> tuple[str, ...]:
     unknown = [name for name in names if name not in SPOKEN]
     if unknown or not names:
         raise ValueError(f"cannot group by {unknown[0] if unknown else 'nothing'!r}; there are {', '.join(SPOKEN)}")
-    return tuple(SPOKEN[name] for name in names)
+    return tuple(dict.fromkeys(SPOKEN[name] for name in names))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -346,10 +346,12 @@ class _Found:
 
     @property
     def of_too_old(self) -> str | None:
-        """Return what is to be done about the oldest of those that never rest."""
+        """Return what is to be done about the oldest of those that never rest; if there are none, of those idle."""
         oldest = max(self.too_old, key=lambda s: _transaction_age(s) or 0.0, default=None)
         if oldest is None:
-            return None
+            idle = (item.session for item in self.listed if item.session)
+            longest = max(idle, key=lambda s: _transaction_age(s) or 0.0, default=None)
+            return self.of(longest) if longest else None
         way = f"its client never ends it: connaudit inspect {oldest.id} says whose code that is"
         return "; ".join(part for part in (way, bounding(oldest, self.snapshot)) if part)
 
@@ -376,8 +378,10 @@ def _findings(judgements: Sequence[Judgement], held: Limits, found: _Found) -> I
         message = f"{plural(len(late), 'session')} idle in transaction for longer than {age.limit}"
         yield age.finding("CA201", message, found.of(late[0]), tuple(session.id for session in late))
     if tx_age.decisive:
+        sessions = [*(item.session for item in found.listed if item.session), *found.too_old]
+        ids = tuple(s.id for s in sessions if _breaks(_transaction_age(s), held.of(TX_AGE)))
         message = f"a transaction has been open for longer than {tx_age.limit}"
-        yield tx_age.finding("CA202", message, found.of_too_old, tuple(s.id for s in found.too_old))
+        yield tx_age.finding("CA202", message, found.of_too_old, ids)
     if count.decisive:
         yield count.finding("CA203", f"{plural(int(count.value or 0), 'session')} idle in transaction")
     if blocking.decisive:

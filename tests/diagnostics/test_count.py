@@ -166,6 +166,10 @@ def test_sessions_are_grouped_by_what_is_asked_for() -> None:
     ]
 
 
+def test_what_is_asked_for_twice_is_one_column() -> None:
+    assert parse_groups("app,user,app") == ("app", "user")
+
+
 def test_grouping_by_what_there_is_not_names_what_there_is() -> None:
     with pytest.raises(ValueError, match="there are state, app, user, db, client"):
         parse_groups("app,pid")

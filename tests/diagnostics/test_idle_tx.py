@@ -57,6 +57,14 @@ def test_an_old_transaction_is_found_even_between_two_of_its_statements() -> Non
     assert [f.sessions for f in report.findings] == [(5,)]
 
 
+def test_a_transaction_that_is_too_old_is_named_whether_its_session_is_busy_or_idle() -> None:
+    idle = session(IN_TX, id=2, in_state=30.0, transaction=Transaction(age=4000.0))
+    young = session(IN_TX, id=3, in_state=30.0, transaction=Transaction(age=40.0))
+    busy = session(State.ACTIVE, id=4, in_transaction=True, transaction=Transaction(age=5000.0))
+    (found,) = run(idle, young, busy, options=Options(warning=conditions("tx_age=1h"))).findings
+    assert (found.code, found.sessions) == ("CA202", (2, 4))
+
+
 def test_an_aborted_transaction_counts_and_its_age_is_untold_not_zero() -> None:
     report = run(session(State.ABORTED, in_state=700.0, transaction=Transaction(age=None)))
     assert report.status is Status.CRITICAL
