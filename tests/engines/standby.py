@@ -1,8 +1,6 @@
 """Standbys: a second server that follows the first, and one that is none but as far as its primary can tell."""
 
-import shutil
 import struct
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -60,19 +58,3 @@ def standby(primary: Running, name: str, slot: str = "") -> Iterator[int]:
         yield connection.backend_pid
     finally:
         connection.finish()
-
-
-def make_standby(spare: Running, primary: Running, **settings: str) -> None:
-    """Make one server of a test's own, whatever it held, a standby of another one."""
-    both = [(one, environment_of(one)) for one in (primary, spare)]
-    for one, _ in both:
-        one.stop()
-    shutil.rmtree(spare.datadir)
-    subprocess.run(["cp", "-a", "--reflink=auto", primary.datadir, spare.datadir], check=True)
-    (spare.datadir / "standby.signal").touch()
-    who = f"host={primary.host} port={primary.port} user={primary.superuser.name} password={primary.superuser.password}"
-    with (spare.datadir / "postgresql.auto.conf").open("a") as configuration:
-        for name, value in {"primary_conninfo": who, **settings}.items():
-            configuration.write(f"{name} = '{value}'\n")
-    for one, environment in both:
-        start_again(one, environment)

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from connaudit.diagnostics.horizon import WORTH
+from connaudit.following import Following
 from connaudit.snapshot import HolderKind, Snapshot
 from tests.cli import audit, connaudit
 from tests.conftest import Start
@@ -31,6 +32,7 @@ def pair(postgres_any: Running, start: Start, slot: str) -> Pair:
     primary = start(postgres_any, autovacuum="off")
     primary.ask("create table wares (n int)")
     primary.ask("grant select on wares to app")
+    primary.ask("alter role monitor set default_transaction_isolation = serializable")  # which no standby has
     settings: dict[str, str | int] = {
         "cluster_name": "east",
         "hot_standby_feedback": "on",
@@ -131,3 +133,11 @@ def test_behind_replay_that_holds_a_lock_one_must_look_on_the_primary(pair: Pair
         reader.start("select * from wares")
         until(lambda: tree(standby) == {replay: (replay, 0), reader.id: (replay, 1)})
         assert "on the primary" in finding(standby)["hint"]
+
+
+def test_a_standby_is_one_until_it_is_promoted(pair: Pair) -> None:
+    _, standby = pair
+    with Following([postgresql.target(standby)], postgresql.ALL) as kept:
+        assert postgresql.sample(kept).server.replica
+        standby.ask("select pg_promote(false)")
+        until(lambda: not postgresql.sample(kept).server.replica, within=30)
