@@ -37,7 +37,7 @@ def stack_of(processes: Sequence[Process], ident: Ident | None, busy: bool) -> S
         threads = [thread for process in processes[:MOST_PROCESSES] for thread in dump(process.pid)]
     except NoStack as error:
         return Stack(why_not=str(error))
-    return picked(threads, ident, busy=busy)
+    return picked(threads, ident, busy=busy, sure=not any(process.holds_too_many for process in processes))
 
 
 def dump(pid: int) -> list[Thread]:
@@ -77,16 +77,17 @@ def _thread(told: dict[str, Any], pid: int) -> Thread:
     return Thread(pid, int(told["thread_id"]), str(told["thread_name"] or ""), frames)
 
 
-def picked(threads: Iterable[Thread], ident: Ident | None, *, busy: bool) -> Stack:
+def picked(threads: Iterable[Thread], ident: Ident | None, *, busy: bool, sure: bool = True) -> Stack:
     """Return the thread that SQL names; else those in code of the application that may hold an idle or busy session.
 
-    Forked workers may have threads of one number: then it is one of them.
+    Forked workers may have threads of one number: then it is one of them. And a system gives the number of a thread
+    that has ended to a new one at once: where connections of such threads are left, it is not `sure` whose it is.
     """
     threads = list(threads)
     if ident:
         named = tuple(thread for thread in threads if thread.ident == ident.thread)
         why_not = None if named else f"thread {ident.thread}, which its SQL names, has ended: nobody uses the session"
-        return Stack(named, Confidence.THREAD if len(named) == 1 else None, why_not)
+        return Stack(named, Confidence.THREAD if sure and len(named) == 1 else None, why_not)
     candidates = tuple(thread for thread in threads if _may_hold(thread, busy=busy))
     why_not = None if candidates else "no thread of it is in code of the application just now"
     return Stack(candidates, Confidence.ONLY_THREAD if len(candidates) == 1 else None, why_not)

@@ -393,8 +393,9 @@ def _of_stack(stack: Stack | None) -> Iterator[Told]:
     if stack is None:
         return
     yield from _text("stack", "none", stack.why_not, "py-spy")
+    one = "one of these threads" if len(stack.threads) > 1 else "this thread, or one that had its number and has ended"
+    sure = stack.confidence.words if stack.confidence else f"a guess: {one}"
     for thread in stack.threads:
-        sure = stack.confidence.words if stack.confidence else "a guess: one of these threads"
         if stack.confidence:
             name = f"{thread.name or 'thread'} of process {thread.process}"
             yield Told("stack", "thread", name, sure)
