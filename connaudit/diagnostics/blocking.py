@@ -410,13 +410,15 @@ def _hint(group: Sequence[Tree], scene: Scene) -> str | None:
 
 def _guess(candidates: Sequence[int], scene: Scene) -> str | None:
     """Return the likeliest of the candidates, called a guess: the one whose transaction is the oldest."""
-    ages = {s.id: s.transaction.age or 0.0 for s in map(scene.sessions.get, candidates) if s and s.transaction}
-    if not ages:
+    there = [s for s in map(scene.sessions.get, candidates) if s]
+    if len(there) == 1:
+        return f"a guess, the only one: {there[0].id}; if so, {releasing(there[0], scene.snapshot.server)}"
+    open_ = [s for s in there if s.transaction]
+    if not open_:
         return None
-    oldest = max(ages, key=lambda candidate: ages[candidate])
-    which = "the only one" if len(candidates) == 1 else "the oldest of them"
-    way = releasing(scene.sessions[oldest], scene.snapshot.server)
-    return f"a guess, by its transaction, {which}: {oldest}; if so, {way}"
+    oldest = max(open_, key=lambda s: (s.transaction and s.transaction.age) or 0.0)
+    way = releasing(oldest, scene.snapshot.server)
+    return f"a guess, by its transaction, the oldest of them: {oldest.id}; if so, {way}"
 
 
 def _gate(tree: Tree, scene: Scene) -> str | None:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.cli import audit
 from tests.conftest import Start
-from tests.servers import Client, Running, until
+from tests.servers import Client, Role, Running, until
 
 Row = dict[str, Any]
 TABLE = "wanted"
@@ -25,12 +25,12 @@ class Stage:
             client.do(f"create table {TABLE} (id int primary key, n int)")
             client.do(f"insert into {TABLE} values (1, 0)")
 
-    def session(self, *statements: str) -> Client:
-        return self._sessions.enter_context(self.server.session(self.server.app, *statements))
+    def session(self, *statements: str, role: Role | None = None) -> Client:
+        return self._sessions.enter_context(self.server.session(role or self.server.app, *statements))
 
-    def waiting(self, statement: str) -> Client:
-        """Hold a session that is known to wait for a lock."""
-        client = self.session()
+    def waiting(self, statement: str, role: Role | None = None) -> Client:
+        """Hold a session (of `app`, unless given) that is known to wait for a lock."""
+        client = self.session(role=role)
         client.start(statement)
         until(lambda: client.id in {row["pid"] for row in self.rows() if row["role"] != "root"}, every=0.3)
         return client
@@ -52,6 +52,11 @@ class Stage:
     def placed(self, role: str = "monitor") -> dict[int, tuple[int | None, int]]:
         """Return everybody with root and depth."""
         return {row["pid"]: (row["root"], row["depth"]) for row in self.rows(role)}
+
+
+def watched(server: Running, start: Start) -> Running:
+    """Return a server that tells of metadata locks, which MariaDB does only where it is set so."""
+    return start(server, **METADATA_LOCKS) if server.kind == "mariadb" else server
 
 
 @pytest.fixture
@@ -78,7 +83,7 @@ def test_a_chain_of_waits_for_a_row_has_one_root(server: Running, on: On) -> Non
 
 
 def test_an_idle_reader_ddl_and_everybody_are_one_tree(server: Running, on: On, start: Start) -> None:
-    stage = on(start(server, **METADATA_LOCKS) if server.kind == "mariadb" else server)
+    stage = on(watched(server, start))
     reader = stage.session("begin", f"select * from {TABLE}")
     ddl = stage.waiting(f"alter table {TABLE} add m int")
     others = [stage.waiting(f"select * from {TABLE}") for _ in range(2)]
@@ -149,11 +154,49 @@ def test_an_idle_session_with_an_advisory_lock_is_a_root(postgres_any: Running, 
 
 
 def test_a_user_lock_has_its_holder_where_metadata_locks_are_told(mysql_any: Running, on: On, start: Start) -> None:
-    stage = on(start(mysql_any, **METADATA_LOCKS) if mysql_any.kind == "mariadb" else mysql_any)
+    stage = on(watched(mysql_any, start))
     holder = stage.session("select get_lock('nightly', 1)")
     waiter = stage.waiting("select get_lock('nightly', 60)")
     assert stage.placed() == {holder.id: (holder.id, 0), waiter.id: (holder.id, 1)}
     assert "GET_LOCK" in stage.finding()["hint"]
+
+
+def test_a_backup_that_locks_everything_and_waits_for_a_writer_holds_up_all_others(
+    mysql_any: Running, on: On, start: Start
+) -> None:
+    stage = on(watched(mysql_any, start))
+    writer = stage.session()
+    writer.start(f"update {TABLE} set n = n + sleep(60)")
+    backup = stage.waiting("flush tables with read lock", role=stage.server.superuser)
+    other = stage.waiting(f"insert into {TABLE} values (2, 0)")
+    expected = {writer.id: (writer.id, 0), backup.id: (writer.id, 1), other.id: (writer.id, 2)}
+    assert stage.placed() == expected
+    stage.server.terminate(writer.id)
+    until(lambda: stage.placed() == {backup.id: (backup.id, 0), other.id: (backup.id, 1)}, every=0.3)
+    assert "FLUSH TABLES WITH READ LOCK" in stage.finding()["hint"]
+
+
+@pytest.mark.kinds("mariadb")
+def test_what_waits_for_a_stage_of_a_backup_waits_for_the_backup(mysql_any: Running, on: On, start: Start) -> None:
+    stage = on(watched(mysql_any, start))
+    stages = [f"backup stage {name}" for name in ("start", "flush", "block_ddl")]
+    with stage.server.session(stage.server.superuser, *stages) as backup:
+        ddl = stage.waiting(f"alter table {TABLE} comment = 'x'")
+        assert stage.placed() == {backup.id: (backup.id, 0), ddl.id: (backup.id, 1)}
+
+
+@pytest.mark.kinds("mysql")  # MariaDB has a metadata lock for that
+def test_who_uses_a_table_that_is_flushed_is_guessed_and_no_cure_is_offered_that_cures_nothing(
+    mysql_any: Running, on: On
+) -> None:
+    stage = on(mysql_any)
+    reader = stage.session()
+    reader.start(f"select sleep(60) from {TABLE}")
+    flush = stage.waiting(f"flush tables {TABLE}", role=mysql_any.superuser)
+    report = stage.report()
+    assert [(row["pid"], row["role"]) for row in report["rows"]] == [(reader.id, "candidate"), (flush.id, "waiter")]
+    (gap,) = (gap for gap in report["gaps"] if gap["fact"] == "locks")
+    assert ("to flush" in gap["why"], gap["cure"]) == (True, None)
 
 
 def test_people_get_a_tree_without_knowing_json(postgres: Running, on: On) -> None:

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests.conftest import Start
-from tests.diagnostics.test_blocking_on_servers import METADATA_LOCKS, TABLE, UPDATE, Stage
+from tests.diagnostics.test_blocking_on_servers import TABLE, UPDATE, Stage, watched
 from tests.servers import Client, Running, until
 
 WAY = r"SELECT pg_\w+_backend\(\d+\)|KILL (?:QUERY )?\d+|ROLLBACK PREPARED '(?:[^']|'')*'|XA ROLLBACK '[^']*'"
@@ -22,11 +22,6 @@ def on() -> Iterator[Callable[[Running], Stage]]:
 
 
 On = Callable[[Running], Stage]
-
-
-def watched(server: Running, start: Start) -> Running:
-    """Return a server that tells of metadata locks, which MariaDB does only where it is set so."""
-    return start(server, **METADATA_LOCKS) if server.kind == "mariadb" else server
 
 
 def ways(stage: Stage, role: str = "monitor") -> list[str]:

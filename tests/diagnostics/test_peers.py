@@ -17,7 +17,7 @@ import pytest
 from pgactivity.data import Data  # type: ignore[import-untyped]
 
 from tests.conftest import Start
-from tests.diagnostics.test_blocking_on_servers import METADATA_LOCKS, TABLE, Stage
+from tests.diagnostics.test_blocking_on_servers import TABLE, Stage, watched
 from tests.servers import Client, Running
 
 # https://wiki.postgresql.org/wiki/Lock_Monitoring, and from there in half of all runbooks.
@@ -83,8 +83,7 @@ class Outage:
 @pytest.fixture
 def outage(server: Running, start: Start) -> Iterator[Outage]:
     with ExitStack() as sessions:
-        own = start(server, **METADATA_LOCKS) if server.kind == "mariadb" else server
-        stage = Stage(own, sessions)
+        stage = Stage(watched(server, start), sessions)
         reader = stage.session("begin", f"select * from {TABLE}")
         ddl = stage.waiting(f"alter table {TABLE} add m int")
         yield Outage(stage, reader, ddl, tuple(stage.waiting(f"select * from {TABLE}") for _ in range(3)))

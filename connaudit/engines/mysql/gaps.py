@@ -161,9 +161,16 @@ def _of_locks(view: View, sessions: tuple[Session, ...]) -> Iterator[Gap]:
         cure = grant if view.product == MARIADB else view.cure()
         nobody = not unknown
         yield Gap(Fact.LOCKS, f"who blocks whom on rows is not told: {why}", cure, partial=nobody)
-    if any(wait.lock != "record" for wait in unknown):
-        why = view.why_no_performance_schema or "performance_schema does not watch metadata locks"
-        yield Gap(Fact.LOCKS, f"who blocks whom on metadata is not told: {why}", view.cure(_MDL))
+    others = {wait.lock for wait in unknown} - {"record"}
+    if "table flush" in others:
+        yield Gap(Fact.LOCKS, "who still uses a table that others wait to flush is told by no list of the server", None)
+    if others - {"table flush"}:
+        why = view.why_no_performance_schema
+        if not why and view.on(_MDL):  # granted or not is told, and in this case not against what
+            yield Gap(Fact.LOCKS, "who blocks whom on metadata does not follow from the server's list of locks", None)
+        else:
+            why = why or "performance_schema does not watch metadata locks"
+            yield Gap(Fact.LOCKS, f"who blocks whom on metadata is not told: {why}", view.cure(_MDL))
 
 
 def _of_backlog(view: View) -> Iterator[Gap]:

@@ -25,6 +25,21 @@ _EVERYTHING = frozenset(
         "EXCLUSIVE",
     }
 )
+# MariaDB's locks of a backup and of FLUSH TABLES WITH READ LOCK, and those of work, of which all goes on side by side.
+# Which stage a backup has come to is not told: the list shows the mode that it began with.
+_BACKUPS = frozenset(
+    {
+        "BACKUP_START",
+        "BACKUP_FLUSH",
+        "BACKUP_WAIT_FLUSH",
+        "BACKUP_WAIT_DDL",
+        "BACKUP_WAIT_COMMIT",
+        "BACKUP_FTWRL1",
+        "BACKUP_FTWRL2",
+        "BACKUP_BLOCK_DDL",
+    }
+)
+_CHANGES = frozenset({"BACKUP_DML", "BACKUP_TRANS_DML", "BACKUP_SYS_DML", "BACKUP_DDL"})
 # By which granted locks a request is held up: sql/mdl.cc, MDL_object_lock and MDL_scoped_lock, which share no mode
 # but those where they agree.
 _HELD_UP_BY = {
@@ -39,6 +54,8 @@ _HELD_UP_BY = {
     "SHARED_NO_WRITE": _EVERYTHING - {"SHARED", "SHARED_HIGH_PRIO", "SHARED_READ", "SHARED_READ_ONLY"},
     "SHARED_NO_READ_WRITE": _EVERYTHING - {"SHARED", "SHARED_HIGH_PRIO"},
     "EXCLUSIVE": _EVERYTHING,
+    "BACKUP_FTWRL1": _CHANGES,
+    **dict.fromkeys((*_CHANGES, "BACKUP_ALTER_COPY", "BACKUP_COMMIT"), _BACKUPS),
 }
 # A read-only transaction has no number. Where one is needed its address is told, with this bit set; MariaDB does so
 # in its list of transactions up to 10.10, and in its list of waits never.
@@ -145,7 +162,7 @@ def _metadata_wait(request: Row, locks: Sequence[Row]) -> Wait:
         relation=".".join(name for name in names if name) or None,
         mode=mode,
     )
-    if mode not in _HELD_UP_BY:  # MariaDB's backup stages
+    if mode not in _HELD_UP_BY:  # the stages of MariaDB's backups
         return replace(wait, candidates=_ids(granted))
     blocked_by = _ids(_against(mode, granted)) or _ids(_against(mode, others))
     return replace(wait, blocked_by=blocked_by or None, candidates=() if blocked_by else _ids(granted))
