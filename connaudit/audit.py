@@ -157,20 +157,22 @@ def settled(ask: Ask, report: Report, snapshot: Snapshot, target: Target, plan: 
     gaps = snapshot.gaps_in(ask.diagnostic.facts(ask.options))
     unseen = frozenset(gap.fact for gap in gaps if not gap.partial)
     report = without_suppressed(report, plan.suppressed)
-    status = report.status
-    headline = report.headline
+    status, headline, value = report.status, report.headline, report.value
     if unseen & ask.diagnostic.needs and not plan.allow_partial:
         status = worst([status, Status.UNKNOWN])
         told = f"what is visible: {headline}"
         headline = f"{_why(gaps)}; {told}" if report.status is Status.OK else f"{headline}; {_why(gaps)}"
+        value = f"visible: {value}" if value and report.status is Status.OK else value
     elif ask.diagnostic.needs and _matches_nobody(ask.options, snapshot):
         status = worst([status, Status.UNKNOWN])
         headline = f"no session matches the filter; {headline}"
+        value = value and f"no session matches the filter; {value}"
     visibility = "partial" if unseen else "full"
     return replace(
         report,
         status=status,
         headline=headline,
+        value=value,
         source=replace(report.source, target=target.name, origin=target.origin, visibility=visibility),
         metrics=tuple(m for m in report.metrics if not m.needs & unseen),
         gaps=gaps,

@@ -16,10 +16,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from connaudit.cli import recipes
-from tests.cli import PROGRAM
+from tests.cli import PROGRAM, connaudit
 from tests.servers import Running
 from tests.servers.client import Client
 
+DEAD = "postgresql://monitor@127.0.0.1:1/shop"
 PERFDATA = r"'[^'=]+'=-?[0-9.]+(?:s|%|B|c)?(?:;[-0-9.:~@]*){0,4}"
 
 
@@ -240,6 +241,23 @@ def test_nagios_gets_one_line_with_perfdata_and_nothing_else(host: Host) -> None
     said, _, numbers = line.partition(" | ")
     assert said.startswith("CONNAUDIT OK - prod-eu: ")
     assert re.fullmatch(rf"{PERFDATA}(?: {PERFDATA})*", numbers)
+
+
+def test_nagios_gets_all_that_is_wrong_in_the_one_stream_that_it_reads(postgres: Running, tmp_path: Path) -> None:
+    """Icinga takes what stands on standard error for more of the perfdata."""
+    state = tmp_path / "file"
+    state.touch()  # no directory: nothing can be remembered there
+    for words, told in (
+        ([postgres.url()], "CONNAUDIT OK - "),
+        ([DEAD], "cannot connect: Connection refused"),
+        ([postgres.url(postgres.plain)], "hidden from role plain"),
+        ([postgres.url(), "--record"], "Not a directory"),
+    ):
+        with postgres.session(postgres.app):
+            result = connaudit("idle-tx", *words, "-f", "nagios", env={"XDG_STATE_HOME": str(state)})
+        assert (result.status, result.err) == (0 if "OK" in told else 3, ""), result
+        assert told in result.out.splitlines()[0]
+        assert result.out.startswith("CONNAUDIT OK" if "OK" in told else "CONNAUDIT UNKNOWN")
 
 
 @pytest.mark.parametrize(("left", "expected"), [(0, 0), (1, 1), (6, 2)])

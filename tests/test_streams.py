@@ -120,6 +120,15 @@ def test_who_wants_no_colour_gets_none(postgres: Running, words: list[str], vari
     assert "\x1b" not in on_terminal("count", *words, env={**env(postgres), **variables}).out
 
 
+@pytest.mark.parametrize("form", ["table", "csv", "markdown", "nagios"])
+def test_what_is_only_visible_in_part_is_not_told_as_the_whole(server: Running, form: str) -> None:
+    with server.session(server.app, "select 1"):
+        result = connaudit("check", "-f", form, env={"DATABASE_URL": server.url(server.plain)})
+    assert (result.status, result.err.count("\n")) == (3, 0 if form == "nagios" else 1), result  # once, not by check
+    assert result.out.count("0 sessions") == result.out.count("visible: 0 sessions") > 0, result.out
+    assert "GRANT" in result.out + result.err
+
+
 def test_a_terminal_is_coloured_and_a_pipe_is_not(postgres: Running) -> None:
     assert "\x1b" in on_terminal("count", env=env(postgres)).out
     assert "\x1b" not in connaudit("count", env=env(postgres)).out

@@ -324,3 +324,14 @@ def test_a_format_for_audits_that_a_file_sets_does_not_hold_for_watch(tmp_path: 
     assert [line["schema"] for line in lines(result.out)] == ["connaudit.count/1"], result
     refused = connaudit("watch", "-f", "nagios", "--config", str(path), env=env(postgres))
     assert (refused.status, "watch writes table, wide, ndjson" in refused.err) == (3, True)
+
+
+def test_a_fleet_that_is_larger_than_the_limit_of_open_files_is_not_watched() -> None:
+    words = f"watch --count 1 {' '.join(['postgresql://m@127.0.0.1:1/d'] * 40)}"
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"ulimit -n 40 && exec {PROGRAM} {words}"],
+        env=environment(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "a connection is kept to each of 40 targets" in done.stderr
+    assert "ulimit -n" in done.stderr

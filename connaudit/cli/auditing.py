@@ -166,7 +166,9 @@ def conclude(setup: Setup, audited: Audited, begun: Begun, style: Style, write: 
 
 
 def speak_of(done: Run, fleet: Fleet, settings: Values) -> None:
-    """Say on stderr what the report cannot hold."""
+    """Say on stderr what the report cannot hold; a plugin's report holds it, and Icinga reads both streams as one."""
+    if settings.format == "nagios":
+        return
     public = output.public_words(fleet.targets)
     if not settings["quiet"]:
         for warning in fleet.warnings:
@@ -325,13 +327,16 @@ def exit_status(outcomes: Sequence[Outcome], settings: Values) -> Status:
 
 def speak(outcomes: Sequence[Outcome], public: set[str]) -> None:
     """Say on stderr, a line each, what could not be seen; a full server is a finding and stands in the report."""
-    for outcome in outcomes:
-        if isinstance(outcome, Failure):
-            if not outcome.is_full and outcome.status is not Status.OK:
-                output.say(f"{outcome.source.target}: {failure_text(outcome)}", public)
-        elif outcome.status is Status.UNKNOWN:
-            for line in gap_lines(outcome):
-                output.say(f"{outcome.source.target}: {line}", public)
+    for line in dict.fromkeys(line for outcome in outcomes for line in _unseen(outcome)):  # the same to several checks
+        output.say(line, public)
+
+
+def _unseen(outcome: Outcome) -> Iterator[str]:
+    if isinstance(outcome, Failure):
+        if not outcome.is_full and outcome.status is not Status.OK:
+            yield f"{outcome.source.target}: {failure_text(outcome)}"
+    elif outcome.status is Status.UNKNOWN:
+        yield from (f"{outcome.source.target}: {line}" for line in gap_lines(outcome))
 
 
 def failure_text(failure: Failure) -> str:

@@ -10,7 +10,8 @@ from connaudit.cli.auditing import Begun, besides, with_processes
 from connaudit.cli.planning import Fleet, Setup
 from connaudit.cli.screen import Keys
 from connaudit.dataclass import dataclass
-from connaudit.engines import Budget, Taken
+from connaudit.engines import Budget, Taken, sockets
+from connaudit.errors import UsageError
 from connaudit.following import Following
 from connaudit.report import Status
 from connaudit.snapshot import Snapshot
@@ -134,7 +135,13 @@ class Sampler:
 
 
 def following(setup: Setup, fleet: Fleet) -> Following:
-    """Return the connections to a fleet, for all that it is asked."""
+    """Return the connections to a fleet, for all that it is asked; UsageError if they would be too many."""
+    most = sockets()
+    if len(fleet.targets) > most:
+        raise UsageError(
+            f"a connection is kept to each of {len(fleet.targets)} targets: more than the {most} that may be open",
+            hint="raise the limit of open files (ulimit -n), or name fewer targets",
+        )
     gc.enable()  # switched off for runs that are over in a moment
     return Following(fleet.targets, facts_of(fleet.plans.values()) | besides(setup.settings))
 

@@ -12,7 +12,7 @@ from connaudit.render import words
 from connaudit.render.run import Audited, Run
 from connaudit.render.style import Style
 from connaudit.render.text import clean, cut, to_ascii
-from connaudit.report import Failure, Metric, Outcome, Status, Unit
+from connaudit.report import Failure, Metric, Outcome, Status, Unit, worst
 
 LONGEST_FIRST_LINE = 200  # characters; longer ones do not fit into a pager, an SMS or old NRPE's packet
 
@@ -22,7 +22,9 @@ def render(run: Run, style: Style) -> str:
     targets = run.targets
     is_one = len(targets) == 1
     said = _said(targets[0], style) if is_one else _text(words.tally(run) if targets else "nothing was audited", style)
-    first = f"CONNAUDIT {run.status.name} - {said}"
+    said = "; ".join((said, *(_text(error.message, style) for error in run.errors)))  # nobody reads standard error
+    status = worst([run.status, Status.UNKNOWN if run.errors else Status.OK])
+    first = f"CONNAUDIT {status.name} - {said}"
     numbers = _perfdata(run)
     whole = f"{first} | {numbers}" if numbers else first
     if is_one and len(whole) <= LONGEST_FIRST_LINE:
@@ -43,6 +45,9 @@ def _said(target: Audited, style: Style) -> str:
         return _text(f"{target.source.target}: all {len(target.outcomes)} checks are well", style)
     several = len(target.outcomes) > 1
     verdicts = [_verdict(outcome, named=several) for outcome in bad or target.outcomes]
+    if target.status is Status.UNKNOWN:  # not without the reason, and the grant that cures it
+        gaps = dict.fromkeys(gap for report in target.reports for gap in report.gaps if not gap.partial)
+        verdicts += words.gap_sentences(gaps)
     if target.story:
         verdicts.insert(0, target.story.value)
     return _text(f"{target.source.target}: {'; '.join(verdicts)}", style)

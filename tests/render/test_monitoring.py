@@ -1,12 +1,14 @@
 """The formats of monitoring systems: Nagios and Prometheus."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
+from connaudit.errors import HistoryError
 from connaudit.render import Run, render
 from connaudit.render.nagios import number
 from connaudit.render.prometheus import FAMILIES
@@ -63,6 +65,13 @@ def test_what_was_not_reached_has_no_numbers() -> None:
         "CONNAUDIT UNKNOWN - prod-us: cannot connect: timed out after 10.0s (tcp)",
         [],
     )
+
+
+def test_what_went_wrong_beside_the_targets_is_told_where_a_plugin_is_read() -> None:
+    found = replace(run(healthy()), errors=(HistoryError("/var/lib/h.db: no room | left"),))
+    text, _ = nagios(found)
+    assert text.startswith("CONNAUDIT UNKNOWN - prod-eu: ")
+    assert text.endswith("; /var/lib/h.db: no room left")
 
 
 @pytest.mark.parametrize("scene", SCENES)
