@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli import PROGRAM, begin, connaudit, environment, finish, on_terminal
+from tests.cli import PROGRAM, audit, begin, connaudit, environment, finish, on_terminal
 from tests.conftest import Start
 from tests.servers import Client, Running
 
@@ -35,6 +35,15 @@ def longest(*words: str) -> list[str]:
 
 def env(server: Running) -> dict[str, str | None]:
     return {"DATABASE_URL": server.url()}
+
+
+def test_what_several_checks_could_not_see_is_said_once(mysql: Running) -> None:
+    with mysql.session():
+        result = audit("check", mysql, role=mysql.plain)
+    assert result.status == 3
+    lines = result.err.splitlines()
+    assert "GRANT PROCESS" in result.err
+    assert len(lines) == len(set(lines))
 
 
 def test_a_healthy_server_is_said_on_stdout_and_nothing_on_stderr(postgres: Running) -> None:
