@@ -197,6 +197,29 @@ def test_a_full_account_is_named_as_such(mysql_any: Running) -> None:
     assert error.limit == "role"
 
 
+@pytest.mark.parametrize(
+    ("options", "hint"),
+    [("password expire", "the password has expired: "), ("account lock", "the account is locked: ")],
+)
+def test_what_would_let_an_account_in_again_is_said(mysql_any: Running, options: str, hint: str) -> None:
+    barred = Role("barred", "barred-s3cr3t")
+    mysql_any.ask(f"create user barred@'%' identified by '{barred.password}' {options}")
+    try:
+        error = failure(target(mysql_any, barred))
+    finally:
+        mysql_any.ask("drop user barred@'%'")
+    assert isinstance(error, LoginRefused)  # MariaDB lets one in whose password has expired, to set another
+    assert str(error.hint).startswith(hint)
+
+
+def test_answers_in_an_encoding_that_was_not_asked_for_are_not_understood(mysql_any: Running, start: Start) -> None:
+    server = start(mysql_any)
+    server.reload(init_connect="set character_set_results = utf16")
+    error = failure(target(server))
+    assert isinstance(error, NotUnderstood)
+    assert "init_connect" in str(error.hint)
+
+
 def test_an_old_server_is_refused_in_one_sentence(unsupported: Running) -> None:
     if unsupported.is_postgres:
         return

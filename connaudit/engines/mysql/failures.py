@@ -36,19 +36,32 @@ _NO_SLOTS = {
     1203: ("role", "the account has max_user_connections connections already", "audit as an account of its own"),
     1226: ("role", "the account has as many connections as it may", "audit as an account of its own"),
 }
+_EXPIRED = "the password has expired: set a new one with ALTER USER"
+_LOCKED = "the account is locked: ALTER USER ... ACCOUNT UNLOCK"
+_MUST_CHANGE = 1820  # lets one in, and do nothing but set a new password
 _REFUSED_LOGIN = {
     1129: "run FLUSH HOSTS on the server (TRUNCATE TABLE performance_schema.host_cache), and see what kept failing",
     1130: "the account's host part does not cover this client",
-    1820: "the password has expired: set a new one with ALTER USER",
-    1862: "the password has expired: set a new one with ALTER USER",
+    1698: "the account takes no password: it is for the system's user of its name, by the Unix socket",
+    _MUST_CHANGE: _EXPIRED,
+    1862: _EXPIRED,
     2059: "PyMySQL knows mysql_native_password, caching_sha2_password, sha256_password and ed25519",
-    3118: "the account is locked: ALTER USER ... ACCOUNT UNLOCK",
+    3118: _LOCKED,
+    4151: _LOCKED,  # MariaDB
 }
 DENIED = (1142, 1143, 1227, 1356, 1370, 1401)  # table, column, global privilege, view, routine, XA RECOVER
 _NO_DATABASE = (1044, 1049)
 _LOST = (2006, 2013)
 _ENDED = {1053: "the server is shutting down", 1927: "the connection was killed", 4031: "the server closed it as idle"}
 _TOO_LONG = (1969, 3024)  # MariaDB, MySQL: a statement ran into the limit that we set
+
+
+def of_statement(code: int, text: str) -> TargetError:
+    """Translate what the server said of a statement that it would not run."""
+    said = f"{text} ({code})"
+    if code == _MUST_CHANGE:
+        return LoginRefused(said, stage="login", hint=_EXPIRED)
+    return (NotAllowed if code in DENIED else QueryFailed)(said, stage="query")
 
 
 def of_name(error: OSError | UnicodeError, host: str) -> TargetError:

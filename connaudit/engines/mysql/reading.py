@@ -104,6 +104,9 @@ def read(wire: Wire, target: Target, host: Host, facts: frozenset[Fact], attempt
 def _asked(wire: Wire, product: str, version: tuple[int, ...], facts: frozenset[Fact], attempt: Attempt) -> Answers:
     answers = Answers()
     ask(wire, sql.plan(product, version, facts), Bounds(product, attempt.remaining()), answers)
+    if "id" not in answers.of("head")[0]:
+        why = "the server's answers are in no encoding that was asked for"
+        raise NotUnderstood(why, stage="query", hint="see whether init_connect sets character_set_results")
     return answers
 
 

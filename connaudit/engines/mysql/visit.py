@@ -9,7 +9,7 @@ from connaudit.engines.mysql import failures
 from connaudit.engines.mysql.attempt import Attempt
 from connaudit.engines.mysql.reading import read
 from connaudit.engines.mysql.wire import Refusal, Wire, connected
-from connaudit.errors import NotAllowed, QueryFailed, TargetError
+from connaudit.errors import TargetError
 from connaudit.snapshot import Fact, Snapshot
 from connaudit.targets import Host, Target
 
@@ -60,7 +60,7 @@ class Visitor:
             if self._keep:
                 wire.rest()
         except Refusal as refusal:
-            failure = _refused(refusal)
+            failure = failures.of_statement(refusal.code, refusal.text)
         except pymysql.MySQLError as error:
             failure = failures.of_driver(error, attempt)
         else:
@@ -87,8 +87,3 @@ class Visitor:
             wire, _ = self._kept
             self._kept = None
             wire.close()
-
-
-def _refused(refusal: Refusal) -> TargetError:
-    kind = NotAllowed if refusal.denied else QueryFailed
-    return kind(str(refusal), stage="query")
