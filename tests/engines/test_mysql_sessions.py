@@ -1,12 +1,17 @@
 """MySQL and MariaDB sessions, as real servers tell of them."""
 
+import calendar
 import socket
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from pymysql.constants import COMMAND
 
+from connaudit.engines.mysql.last import Last
+from connaudit.engines.mysql.sessions import Known
+from connaudit.engines.mysql.sessions import session as as_session
 from connaudit.snapshot import Fact, Kind, Snapshot, State
 from connaudit.targets import Host
 from tests.engines.mysql import ALL, session, snapshot, target
@@ -132,6 +137,20 @@ def test_ages_do_not_depend_on_time_zones(mysql_any: Running, start: Callable[..
     assert taken.notes == ()
 
 
+def test_a_transaction_of_the_hour_that_comes_twice_is_listed(mariadb: Running, start: Callable[..., Running]) -> None:
+    """InnoDB notes when a transaction began in local time, which says too little once or twice a year."""
+    ends = datetime.now(UTC) + timedelta(hours=1, minutes=30)  # of summer time, by its own clock: in half an hour
+    day = ends.timetuple().tm_yday - (calendar.isleap(ends.year) and ends.timetuple().tm_yday > 59)
+    twice = start(mariadb, environment={"TZ": f"STD0DST,J{(day + 30) % 365 + 1}/0,J{day}/{ends:%H:%M:%S}"})
+    twice.ask("create table shop.t (id int primary key) engine = innodb")
+    with twice.session(None, "begin", "insert into shop.t values (1)") as client:
+        taken = settled(twice, lambda t: (session(t, client.id).state_age or 0.0) > 2)
+    found = session(taken, client.id)
+    assert found.state is State.IDLE_IN_TRANSACTION
+    assert found.transaction
+    assert found.transaction.age is None
+
+
 def test_statements_in_any_encoding_are_listed(mysql_any: Running, table: str) -> None:
     with mysql_any.session(None, "begin", f"insert into {table} values (9, 9)") as client:
         client.start(b"select sleep(30) /* caf\xe9 \xff */")  # type: ignore[arg-type]
@@ -243,3 +262,9 @@ def test_a_unix_socket_needs_no_tls(mysql_any: Running) -> None:
     assert taken.server.tls is False
     assert (taken.address.host, taken.address.port) == (mysql_any.socket, None)
     assert snapshot(target(mysql_any), ALL).server.version == mysql_any.version[:3]
+
+
+def test_what_stands_for_statements_of_x_protocol_is_none() -> None:
+    known = Known("MySQL", ALL, own=1, uptime=100.0, lasts={7: Last(event=3, query="select 17")})
+    row = {"id": b"7", "user": b"app", "host": b"localhost:4711", "db": None, "command": b"Sleep", "time": b"3"}
+    assert as_session({**row, "state": None, "info": b"PLUGIN"}, known).query == "select 17"

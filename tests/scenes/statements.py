@@ -161,6 +161,15 @@ def a_statement_prepared_by_the_protocol(play: Play) -> Expected:
     return [long_query(client, sql=containing("sleep"), doing="running"), Told("long-queries", {"count": 1})]
 
 
+@scene("mariadb", settings={"delayed_insert_timeout": 600})
+def what_was_delayed_is_inserted_by_no_connection(play: Play) -> Expected:
+    play.session("create table later (n int) engine = myisam", "insert delayed into later values (1)")
+    return [
+        Told("long-queries", {"count": 0}),
+        Told("count", {"used": 1, "by_state": states(idle=1)}),
+    ]
+
+
 @scene("mysql", "mariadb", settings={"event_scheduler": "ON"})
 def a_scheduled_event_is_a_statement_and_no_connection(play: Play) -> Expected:
     play.server.ask("create event shop.nap on schedule at current_timestamp do do sleep(60)")

@@ -3,6 +3,7 @@
 from connaudit.engines.mysql.statements import TEXT_BYTES
 
 PICOSECONDS = 1_000_000_000_000
+_ROUNDED = 1.0  # seconds by which what has just begun may seem to lie ahead
 
 
 def text(cell: bytes | None) -> str | None:
@@ -40,9 +41,13 @@ def number(cell: bytes | None) -> float | None:
 
 
 def age(cell: bytes | None) -> float | None:
-    """Return whole seconds as an age, never below 0: clocks that were set back make it negative."""
+    """Return whole seconds as an age; None where it is none, since a clock was set back.
+
+    >>> age(b"7"), age(b"-1"), age(b"-3590")
+    (7.0, 0.0, None)
+    """
     seconds = number(cell)
-    return None if seconds is None else max(0.0, seconds)
+    return None if seconds is None or seconds < -_ROUNDED else max(0.0, seconds)
 
 
 def cut(statement: bytes | None) -> tuple[str | None, bool]:

@@ -14,9 +14,12 @@ from connaudit.snapshot import Fact, Kind, Session, State, Wait
 
 _INTERNAL_USERS = ("system user", "event_scheduler")
 _NOBODY_YET = "unauthenticated user"
+_NOWHERE_YET = "connecting host"
+_PLACEHOLDER = b"PLUGIN"  # what stands for the statements of X Protocol
 # The client is slow to read a result, or to send what LOAD DATA waits for.
 _CLIENT_STATES = frozenset({"sending to client", "writing to net", "receiving from client", "reading from net"})
 _SLACK = 1.5  # seconds: InnoDB tells whole ones
+_LATER = 5.0  # seconds by which InnoDB was asked later than the processlist, and those that it rounds
 Attributes = tuple[tuple[str, str], ...]
 
 
@@ -41,7 +44,7 @@ def session(row: Row, known: Known) -> Session:
     kind = _kind(user, command, row["info"] is not None)
     host, port = address(text(row["host"]))
     last = known.lasts.get(id_, Last())
-    idle = command == "Sleep"
+    idle = command == "Sleep" and user != _NOBODY_YET
     state_age, is_bound = _state_age(row, idle, last, known)
     open_one = _opened(id_, idle, state_age if not is_bound else None, known)
     waits_for = None if idle else words(row["state"]) or ("Killed" if command == "Killed" else None)
@@ -79,7 +82,8 @@ def _kind(user: str | None, command: str, has_text: bool) -> Kind:
     """Tell connections from the server's own threads, which have rows of the same form."""
     if command.startswith("Binlog Dump"):
         return Kind.REPLICATION
-    if user in _INTERNAL_USERS or command == "Daemon":
+    # INSERT DELAYED is done by a thread of the server's, which waits for more.
+    if user in _INTERNAL_USERS or command in ("Daemon", "Delayed insert"):
         return Kind.INTERNAL
     # The body of a scheduled event runs under its definer's name, as a thread that forever connects.
     return Kind.JOB if command == "Connect" and user != _NOBODY_YET and has_text else Kind.CLIENT
@@ -100,7 +104,7 @@ def address(host: str | None) -> tuple[str | None, int | None]:
     >>> address("10.0.0.1:40122"), address("fd00::2:40122"), address("localhost"), address("")
     (('10.0.0.1', 40122), ('fd00::2', 40122), ('local', None), (None, None))
     """
-    if not host:
+    if not host or host == _NOWHERE_YET:
         return None, None
     name, _, port = host.rpartition(":")
     if name and port.isdigit():
@@ -138,12 +142,15 @@ def _query_age(row: Row, idle: bool, last: Last, known: Known) -> float | None:
 
 
 def _opened(id_: int, idle: bool, idle_for: float | None, known: Known) -> Open | None:
-    """Return the session's transaction; not one that began after the processlist was read, when it slept still."""
+    """Return the session's transaction; not one that began after the processlist was read, when it slept still.
+
+    One that is not quite so young is an old one that a clock makes younger, such as the hour that comes twice a year.
+    """
     found = known.opened.get(id_) if known.opened else None
     if not found or not idle:
         return found
     age = found.transaction.age
-    if found.running or (age is not None and idle_for is not None and age + _SLACK < idle_for):
+    if found.running or (age is not None and idle_for is not None and age < _LATER and age + _SLACK < idle_for):
         return None
     return found
 
@@ -167,7 +174,7 @@ def _wait(id_: int, waits_for: str | None, since: float | None, known: Known) ->
 def _query(row: Row, idle: bool, last: Last) -> tuple[str | None, bool, bool]:
     """Return the statement text, whether it is cut, and whether it is somebody's work."""
     info, truncated = cut(row["info"])
-    if info is not None:
+    if info is not None and row["info"] != _PLACEHOLDER:
         return info, truncated, True
     if last.event is None or (not idle and not last.running):
         return None, False, True
