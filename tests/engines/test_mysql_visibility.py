@@ -1,6 +1,6 @@
 """What a MySQL or MariaDB account is told by its grants: what is hidden is a gap, and the cure named for it cures."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
@@ -9,6 +9,7 @@ from connaudit.snapshot import Fact, Gap, Limit, Snapshot, State
 from tests.engines.mysql import ALL, session, snapshot, target
 from tests.servers import Role, Running, until
 
+Start = Callable[..., Running]
 COUNT = frozenset({Fact.SESSIONS, Fact.STATES})
 VIEWER = Role("viewer", "vi\u00e9w-s3cr3t-\u65e5")
 
@@ -174,3 +175,54 @@ def test_of_a_name_with_several_accounts_nobody_says_how_much_of_a_limit_is_used
     finally:
         mysql_any.ask("drop user viewer@'10.9.9.9'")
     assert taken.capacity.limits == (Limit("role", "viewer", 1, None),)
+
+
+def test_limits_of_rows_that_hold_for_everybody_hide_nothing(mysql_any: Running, start: Start) -> None:
+    server = start(mysql_any)
+    server.ask("create table shop.t (id int primary key) engine = innodb")
+    with (
+        server.session(None, "begin", "insert into shop.t values (1)") as writer,
+        server.session() as waiter,
+        server.session() as reader,
+    ):
+        waiter.start("insert into shop.t values (1)")
+        until(lambda: session(snapshot(target(server)), waiter.id).wait, every=0.3)
+        server.reload(sql_select_limit=1, max_join_size=1000)
+        taken = snapshot(target(server))
+    assert session(taken, writer.id).state is State.IDLE_IN_TRANSACTION
+    wait = session(taken, waiter.id).wait
+    assert wait
+    assert wait.blocked_by == (writer.id,)
+    assert session(taken, reader.id).state is State.IDLE
+    assert {guard.name for guard in taken.guards} > {"wait_timeout", "interactive_timeout", "lock_wait_timeout"}
+    assert not any(gap for gap in taken.gaps if not gap.partial)
+
+
+@pytest.mark.kinds("mysql", since=(8, 0, 22))
+def test_a_list_that_lacks_most_of_what_the_server_counts_is_not_taken_for_all(
+    mysql_any: Running, start: Start
+) -> None:
+    settings = {"performance_schema": "OFF", "performance_schema_show_processlist": "ON"}
+    server = start(mysql_any, **settings)
+    with ExitStack() as stack:
+        for _ in range(5):
+            stack.enter_context(server.session())
+        taken = snapshot(target(server), COUNT)
+        (gap,) = gaps(taken, Fact.STATES)
+        assert gap.why == "the server counts 6 connections, and lists 0 of them"
+        server.ask(str(gap.cure))
+        taken = snapshot(target(server), COUNT)
+    assert not gaps(taken, Fact.STATES)
+    assert len(taken.clients) == 5
+
+
+def test_who_is_taken_for_an_anonymous_account_is_told_so(mysql_any: Running, start: Start) -> None:
+    server = start(mysql_any)
+    server.ask(f"create user ''@'localhost' identified by '{VIEWER.password}'")  # closer than 'viewer'@'%' would be
+    with server.session(server.superuser):
+        taken = snapshot(target(server, VIEWER))
+    assert "the server took 'viewer'@'localhost' for its anonymous account ''@'localhost'" in taken.notes
+    grant = "GRANT PROCESS ON *.* TO 'viewer'@'localhost'"
+    assert {gap.cure for gap in gaps(taken, Fact.SESSIONS)} == {
+        f"CREATE USER 'viewer'@'localhost' IDENTIFIED BY '...'; {grant}"
+    }

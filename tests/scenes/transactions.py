@@ -15,6 +15,7 @@ from tests.scenes.expected import (
     states,
 )
 from tests.scenes.stage import TABLE, Play, scene, sleep
+from tests.servers import Client
 
 P_S_OFF = {"performance_schema": "OFF"}
 READ = f"select n from {TABLE} where id = 1"
@@ -159,6 +160,37 @@ def _orphan(play: Play) -> None:
         f"xa prepare {xa}",
     ):
         play.afterwards(f"xa rollback {xa}")
+
+
+def _prepared_by_who_is_there(play: Play) -> Client:
+    play.afterwards("xa rollback 'kept'")
+    return play.session(
+        "xa start 'kept'", f"update {TABLE} set n = n + 1 where id = 2", "xa end 'kept'", "xa prepare 'kept'"
+    )
+
+
+@scene("mariadb")
+def a_transaction_prepared_by_a_session_that_is_there(play: Play) -> Expected:
+    client = _prepared_by_who_is_there(play)
+    return [idle_tx(client, holds_xid=True, rows_modified=1), Told("idle-tx", {"count": 1, "prepared": 0})]
+
+
+@scene("mysql")
+def a_prepared_transaction_is_its_sessions_no_more(play: Play) -> Expected:
+    client = _prepared_by_who_is_there(play)
+    return [
+        prepared(holds_xid=True, rows_modified=1),
+        not_idle_tx(client),  # it may begin another
+        Told("idle-tx", {"count": 1, "prepared": 1}),
+        Told("count", {"used": 1, "by_state": states(idle=1)}),
+    ]
+
+
+@scene("mysql")
+def what_is_done_in_a_transaction_of_xa_is_told_rather_than_its_end(play: Play) -> Expected:
+    write = f"update {TABLE} set n = n + 1 where id = 2"
+    client = play.session("xa start 'ended'", write, "xa end 'ended'")
+    return [idle_tx(client, sql=write, sql_is_real=True)]
 
 
 @scene("mariadb")

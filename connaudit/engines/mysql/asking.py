@@ -7,6 +7,12 @@ from connaudit.dataclass import dataclass
 from connaudit.engines.mysql.statements import MARIADB, Statement
 from connaudit.engines.mysql.wire import Refusal, Row, Wire
 
+# What a server's configuration may have set for everybody: so few rows that not all sessions are told, so few to read
+# that hardly anything is.
+_FOR_ONE_STATEMENT = (
+    "set statement max_statement_time = %(seconds)s, sql_select_limit = 4294967295, sql_big_selects = 1 for "
+)
+
 
 @dataclass(slots=True)
 class Answers:
@@ -44,7 +50,7 @@ def ask(
     A refused statement ends its batch; the others follow in another. `Refusal` of what is not optional.
     """
     left = list(statements)
-    prefix = "set statement max_statement_time = %(seconds)s for " if bounds.product == MARIADB else ""
+    prefix = _FOR_ONE_STATEMENT if bounds.product == MARIADB else ""
     values = {"ms": max(1, int(bounds.seconds * 1000)), "seconds": round(bounds.seconds, 3), "ids": ids}
     while left:
         text = ";\n".join(prefix + statement.text for statement in left)

@@ -1,11 +1,12 @@
 """What a server did not tell, and the statement or the lines of configuration by which it would."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from connaudit.dataclass import dataclass
 from connaudit.engines.mysql.asking import Answers
 from connaudit.engines.mysql.statements import MARIADB
 from connaudit.snapshot import Fact, Gap, Session
+from connaudit.units import plural
 
 _ALL_SESSIONS = (Fact.SESSIONS, Fact.STATES, Fact.TRANSACTIONS, Fact.QUERIES, Fact.LOCKS)
 _SWITCH_ON = "set in the [mysqld] section and restart: performance_schema=ON"
@@ -18,6 +19,22 @@ _ALSO = {
     "wait/lock/metadata/sql/mdl": ", performance-schema-instrument='wait/lock/metadata/sql/mdl=ON'",
 }
 _MDL = "wait/lock/metadata/sql/mdl"
+# The consumers and the instrument that each needs, one above the other.
+_SWITCHES = {
+    "transaction": ("global_instrumentation", "thread_instrumentation", "events_transactions_current", "transaction"),
+    "statement": (
+        "global_instrumentation",
+        "thread_instrumentation",
+        "events_statements_current",
+        "statement/sql/select",
+    ),
+    _MDL: ("global_instrumentation", _MDL),
+}
+_WORDS = {"transaction": "transactions", "statement": "statements", _MDL: "metadata locks"}
+_WATCH_EVERYBODY = (
+    "UPDATE performance_schema.setup_actors SET enabled = 'YES', history = 'YES'; "
+    "UPDATE performance_schema.threads SET instrumented = 'YES', history = 'YES' WHERE type = 'FOREGROUND'"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +43,19 @@ class View:
 
     product: str
     facts: frozenset[Fact]
-    account: str  # user@host, as GRANT takes it
+    account: str  # user@host, as GRANT takes it: the one that the server took us for
+    login: str  # the same of whom we said that we were, and where from
     seen: int  # connections in the processlist
     connected: int | None  # by the server's own counter
     performance_schema: bool
     lost: int  # threads that performance_schema had no room for
     answers: Answers
+
+    @property
+    def unwatched(self) -> int:
+        """Return how many sessions but ours performance_schema does not watch, as setup_actors has it."""
+        own = self.answers.of("head")[0]["id"]
+        return sum(row["instrumented"] != b"YES" and row["id"] != own for row in self.answers.of("statements"))
 
     @property
     def has_process(self) -> bool | None:
@@ -60,24 +84,54 @@ class View:
         """Whether a consumer or instrument is known to be switched on."""
         return any(row["name"] == capability.encode() for row in self.answers.of("capabilities"))
 
+    def watches(self, what: str) -> bool:
+        """Whether performance_schema is known to watch statements, transactions or metadata locks."""
+        return not self.switched_off(what)
+
+    def switched_off(self, what: str) -> list[str]:
+        """Return the switches without which it does not watch, those that are not known to be on."""
+        return [name for name in _SWITCHES[what] if not self.on(name)]
+
     @property
     def knows_transactions(self) -> bool:
         """Whether performance_schema told of every transaction."""
-        switched = self.on("transaction") and self.on("events_transactions_current")
-        return switched and self.answers.told("transactions") and not self.lost
+        told = self.watches("transaction") and self.answers.told("transactions")
+        return told and not self.lost and not self.unwatched
+
+    @property
+    def cure_of_the_list(self) -> str | None:
+        """Return what makes the list of sessions whole for who may see it all; None: nothing that is known."""
+        variables = {row["variable_name"]: row["value"] for row in self.answers.of("variables")}
+        if not self.performance_schema and variables.get(b"performance_schema_show_processlist") == b"ON":
+            return "SET GLOBAL performance_schema_show_processlist = OFF"  # it takes the list from where nothing is
+        return None
 
     @property
     def grant_process(self) -> str:
         """Return the statement that lets the account see all sessions."""
+        if self.is_anonymous:  # what it is granted everybody has
+            return f"CREATE USER {self.login} IDENTIFIED BY '...'; GRANT PROCESS ON *.* TO {self.login}"
         return f"GRANT PROCESS ON *.* TO {self.account}"
+
+    @property
+    def is_anonymous(self) -> bool:
+        """Whether the server took us for nobody in particular."""
+        return self.account.startswith("''@")
+
+    @property
+    def grantee(self) -> str:
+        """Return the account that grants are for."""
+        return self.login if self.is_anonymous else self.account
 
     def cure(self, what: str = "") -> str:
         """Return what makes performance_schema tell, of transactions or metadata locks for instance."""
         if not self.performance_schema:
             return _SWITCH_ON + (_ALSO.get(what, "") if self.product == MARIADB else "")
         if not self.reads_performance_schema or not what:
-            return f"GRANT SELECT ON performance_schema.* TO {self.account}"
-        return _switches(what)
+            return f"GRANT SELECT ON performance_schema.* TO {self.grantee}"
+        if self.watches(what) and self.unwatched:
+            return _WATCH_EVERYBODY
+        return _switches(what, self.switched_off(what))
 
     @property
     def why_no_performance_schema(self) -> str | None:
@@ -85,6 +139,14 @@ class View:
         if not self.performance_schema:
             return "performance_schema is off"
         return None if self.reads_performance_schema else "performance_schema may not be read"
+
+    def why_unwatched(self, what: str) -> str:
+        """Return why performance_schema does not tell of statements, transactions or metadata locks."""
+        if self.why_no_performance_schema:
+            return self.why_no_performance_schema
+        if self.watches(what):
+            return f"performance_schema does not watch {plural(self.unwatched, 'session')}"
+        return f"performance_schema does not watch {_WORDS[what]}"
 
 
 def gaps(view: View, sessions: tuple[Session, ...]) -> Iterator[Gap]:
@@ -103,6 +165,9 @@ def _all(view: View, sessions: tuple[Session, ...]) -> Iterator[Gap]:
     elif view.has_process is None and hidden > 1:
         why = f"only {view.seen} of {view.connected} connections are visible"
         yield from (Gap(fact, why, view.grant_process) for fact in _ALL_SESSIONS)
+    elif view.has_process and hidden > 2 + 0.1 * (view.connected or 0):  # more than come and go within a moment
+        why = f"the server counts {view.connected} connections, and lists {view.seen} of them"
+        yield from (Gap(fact, why, view.cure_of_the_list) for fact in _ALL_SESSIONS)
     yield from _of_applications(view)
     yield from _of_transactions(view, blind)
     yield from _of_queries(view)
@@ -132,21 +197,19 @@ def _of_transactions(view: View, blind: bool) -> Iterator[Gap]:
         if not known:
             yield Gap(Fact.STATES, f"{why}: idle in transaction cannot be told from idle", cure, partial=True)
     elif not view.knows_transactions and not view.lost:
-        why = view.why_no_performance_schema or "performance_schema does not watch transactions"
+        why = view.why_unwatched("transaction")
         message = f"transactions that have neither read nor written are not seen: {why}"
         yield Gap(Fact.TRANSACTIONS, message, view.cure("transaction"), partial=True)
     xa = view.answers.refused.get("xa")
     if xa:
-        cure = f"GRANT XA_RECOVER_ADMIN ON *.* TO {view.account}" if xa.denied else None
+        cure = f"GRANT XA_RECOVER_ADMIN ON *.* TO {view.grantee}" if xa.denied else None
         what = "prepared transactions" if refusal else "the identifiers of prepared transactions"
         yield Gap(Fact.TRANSACTIONS, f"{what} may not be read", cure, partial=True)
 
 
 def _of_queries(view: View) -> Iterator[Gap]:
-    why = view.why_no_performance_schema
-    if not why and view.answers.told("capabilities") and not view.on("events_statements_current"):
-        why = "performance_schema does not watch statements"
-    if why:
+    if view.why_no_performance_schema or view.unwatched or not view.watches("statement"):
+        why = view.why_unwatched("statement")
         yield Gap(Fact.QUERIES, f"no last statements of idle sessions: {why}", view.cure("statement"), partial=True)
 
 
@@ -185,15 +248,15 @@ def _of_backlog(view: View) -> Iterator[Gap]:
         yield Gap(Fact.HORIZON, "how far InnoDB's purge is behind: its counter is switched off", cure, partial=True)
 
 
-def _switches(what: str) -> str:
-    """Return the statements that switch an instrument on; what began before stays unseen."""
+def _switches(what: str, off: Iterable[str]) -> str:
+    """Return the statements that switch an instrument on, and its consumers; what began before stays unseen."""
     instrument = "statement/%" if what == "statement" else what
-    consumer = {
-        "transaction": "events_transactions_current",
-        "statement": "events_statements_current', 'events_statements_history",
-    }.get(what)
+    consumers = [name for name in off if name.startswith(("events_", "global_", "thread_"))]
+    if "events_statements_current" in consumers:
+        consumers.append("events_statements_history")
     table = "UPDATE performance_schema.setup_"
     statements = [f"{table}instruments SET enabled = 'YES', timed = 'YES' WHERE name LIKE '{instrument}'"]
-    if consumer:
-        statements.append(f"{table}consumers SET enabled = 'YES' WHERE name IN ('{consumer}')")
+    if consumers:
+        names = "', '".join(consumers)
+        statements.append(f"{table}consumers SET enabled = 'YES' WHERE name IN ('{names}')")
     return "; ".join(statements)

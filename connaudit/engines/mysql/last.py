@@ -22,6 +22,11 @@ _UNREAL_EVENTS = frozenset(
         "statement/com/Change user",
         "statement/sql/set_option",
         "statement/sql/begin",
+        "statement/sql/savepoint",
+        "statement/sql/release_savepoint",
+        "statement/sql/xa_start",
+        "statement/sql/xa_end",
+        "statement/sql/xa_prepare",
         "statement/sql/show_warnings",
         "statement/sql/change_db",
     }
@@ -43,22 +48,26 @@ class Last:
     encrypted: bool | None = None
 
 
-def lasts(rows: Iterable[Row], own: int) -> dict[int, Last]:
-    """Return each session's last statement; no times where our own row does not tell what time it is."""
-    rows = list(rows)
-    now = max((_instant(row) for row in rows if whole(row["id"]) == own), default=0)
-    return {whole(row["id"]) or 0: _last(row, now) for row in rows}
+def lasts(rows: Iterable[Row], own: int, watched: bool) -> dict[int, Last]:
+    """Return each session's last statement; no times where our own row does not tell what time it is.
+
+    What is not watched stays as it was when it last was, and nothing of it is true any more.
+    """
+    told = {whole(row["id"]) or 0: (row, watched and row["instrumented"] == b"YES") for row in rows}
+    row, is_watched = told.get(own, ({}, False))
+    now = _instant(row) if is_watched else 0
+    return {session: _last(row, now, is_watched) for session, (row, is_watched) in told.items()}
 
 
 def _instant(row: Row) -> int:
     return max(whole(row["timer_end"]) or 0, whole(row["timer_start"]) or 0)
 
 
-def _last(row: Row, now: int) -> Last:
+def _last(row: Row, now: int, watched: bool) -> Last:
     event = whole(row["event_id"])
     connection = text(row["connection_type"])
     encrypted = connection == "SSL/TLS" if connection else None
-    if event is None:
+    if event is None or not watched:
         return Last(encrypted=encrypted)
     running = row["end_event_id"] is None
     query, truncated = cut(row.get("info"))

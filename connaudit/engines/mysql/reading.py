@@ -149,8 +149,9 @@ def _more(reading: Read, found: tuple[Session, ...]) -> Iterator[sql.Statement]:
         s.wait and s.wait.lock == "metadata" and s.wait.blocked_by is None for s in found
     ):
         yield sql.METADATA_LOCK_INFO
-    # Where performance_schema is off, it has not a row: its history would be as empty.
-    if Fact.QUERIES in facts and answers.of("statements") and _puzzling(found):
+    view = _view(reading, found)
+    watched = view.watches("statement") and view.on("events_statements_history")
+    if Fact.QUERIES in facts and watched and _puzzling(found):
         yield sql.HISTORY
 
 
@@ -162,16 +163,16 @@ def _puzzling(found: Iterable[Session]) -> tuple[int, ...]:
 
 
 def _sessions(reading: Read) -> tuple[Session, ...]:
-    answers = reading.answers
+    answers, view = reading.answers, _view(reading, ())
     uptime = reading.counter("Uptime")
-    opened = transactions.opened(answers)
-    tells = answers.told("innodb_trx") or _view(reading, ()).knows_transactions
+    opened = transactions.opened(answers, watched=view.watches("transaction"))
+    tells = answers.told("innodb_trx") or view.knows_transactions
     known = sessions.Known(
         product=reading.product,
         facts=reading.facts,
         own=reading.own,
         uptime=None if uptime is None else float(uptime),
-        lasts=last.lasts(answers.of("statements"), reading.own),
+        lasts=last.lasts(answers.of("statements"), reading.own, watched=view.watches("statement")),
         opened=opened if tells else None,
         attributes=_attributes(answers.of("attributes")),
         waits=_waits(answers, opened),
@@ -223,6 +224,7 @@ def _view(reading: Read, found: tuple[Session, ...]) -> gaps.View:
         product=reading.product,
         facts=reading.facts,
         account=_account(text(reading.head["account"]) or ""),
+        login=_account(text(reading.head["login"]) or ""),
         seen=sum(s.kind in (Kind.CLIENT, Kind.REPLICATION) for s in found),
         connected=reading.counter("Threads_connected"),
         performance_schema=reading.head["performance_schema"] == b"1",
@@ -247,7 +249,7 @@ def _snapshot(reading: Read, found: tuple[Session, ...], wire: Wire, attempt: At
         server=_server(reading, found, wire, started),
         address=_address(reading),
         taken_at=taken.isoformat(timespec="milliseconds") + "Z",
-        capacity=_capacity(reading, found, complete=view.has_process is True),
+        capacity=_capacity(reading, found, view),
         facts=reading.facts,
         auditor=_auditor(reading, view) if Fact.AUDITOR in reading.facts else None,
         sessions=found,
@@ -255,7 +257,7 @@ def _snapshot(reading: Read, found: tuple[Session, ...], wire: Wire, attempt: At
         undo_backlog=next((whole(row["transactions"]) for row in reading.answers.of("backlog")), None),
         guards=tuple(_guards(reading)) if Fact.GUARDS in reading.facts else (),
         gaps=tuple(dict.fromkeys(gaps.gaps(view, found))),
-        notes=(*_notes(reading, wire), *_clock(taken, attempt)),
+        notes=(*_notes(reading, wire, view), *_clock(taken, attempt)),
         stages=attempt.stages,
     )
 
@@ -326,7 +328,7 @@ def _address(reading: Read) -> Address:
     return Address(host.name, port, words(reading.head["db"]), user)
 
 
-def _capacity(reading: Read, found: tuple[Session, ...], complete: bool) -> Capacity:
+def _capacity(reading: Read, found: tuple[Session, ...], view: gaps.View) -> Capacity:
     used = reading.counter("Threads_connected")
     if used is not None and str(reading.host.port) == reading.variable("extra_port"):
         used += 1  # MariaDB counts nobody who comes by its extra port
@@ -334,8 +336,8 @@ def _capacity(reading: Read, found: tuple[Session, ...], complete: bool) -> Capa
         limit=whole(reading.head["max_connections"]) or 0,
         used=used,
         extra_superuser=_EXTRA_SLOT,
-        limits=tuple(_limits(reading, found, complete)),
-        limits_untold=_limits_cure(reading),
+        limits=tuple(_limits(reading, found, complete=view.has_process is True)),
+        limits_untold=_limits_cure(reading, view.grantee),
         # MariaDB has the counter and never counts.
         refused=reading.counter("Connection_errors_max_connections") if reading.product == sql.MYSQL else None,
         peak=reading.counter("Max_used_connections"),
@@ -365,11 +367,11 @@ def _limits(reading: Read, found: tuple[Session, ...], complete: bool) -> Iterat
             yield Limit("role", user, most, used.get(user, 0) if counted else None)
 
 
-def _limits_cure(reading: Read) -> str | None:
+def _limits_cure(reading: Read, grantee: str) -> str | None:
     """Return the statement by which the limits of accounts are told, and no more of them; None: they are."""
     if "account_limits" not in reading.answers.refused:
         return None
-    return f"GRANT SELECT (user, max_user_connections) ON mysql.user TO {_account(text(reading.head['account']) or '')}"
+    return f"GRANT SELECT (user, max_user_connections) ON mysql.user TO {grantee}"
 
 
 def _guards(reading: Read) -> Iterator[Guard]:
@@ -391,9 +393,11 @@ def _clock(taken: datetime, attempt: Attempt) -> Iterator[str]:
         yield f"the server's clock is {abs(ahead):.0f}s {direction} this machine's; ages are by the server's"
 
 
-def _notes(reading: Read, wire: Wire) -> Iterator[str]:
+def _notes(reading: Read, wire: Wire, view: gaps.View) -> Iterator[str]:
     if wire.session != reading.own:
         yield "a pooler stands between: what it holds for its own clients is not seen here"
+    if view.is_anonymous:
+        yield f"the server took {view.login} for its anonymous account {view.account}"
     charset = text(reading.head["charset"])
     if charset not in ("utf8mb4", "utf8mb3", "utf8"):
         yield f"the server sends {charset} whatever its clients ask for: text other than ASCII may be wrong"

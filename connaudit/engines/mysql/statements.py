@@ -1,9 +1,10 @@
 """Every statement that is sent to MySQL and MariaDB, whole, and the one rule that picks them: `plan`.
 
 They go out joined by semicolons, one round trip for all, and nothing is SET: through ProxySQL or a connection-sharing
-router a session variable may stay behind on a backend that belongs to somebody else. So time limits travel with each
-statement (an optimizer hint on MySQL, SET STATEMENT on MariaDB), and InnoDB's times, which are in the server's SYSTEM
-time zone whatever the session's, are converted one by one. Percent signs are doubled: the driver fills in `ms`.
+router a session variable may stay behind on a backend that belongs to somebody else. So limits travel with each
+statement (optimizer hints on MySQL, SET STATEMENT on MariaDB): ours of time, and those of rows that may be configured
+for everybody, under which a list would be cut without a word. InnoDB's times, which are in the server's SYSTEM time
+zone whatever the session's, are converted one by one. Percent signs are doubled: the driver fills in `ms`.
 """
 
 from collections.abc import Iterator
@@ -27,7 +28,7 @@ class Statement:
 
 HEAD = Statement(
     "head",
-    """select /*+ max_execution_time(%(ms)s) */
+    """select /*+ max_execution_time(%(ms)s) set_var(sql_select_limit=4294967295) set_var(sql_big_selects=1) */
   connection_id() as id, version() as version, @@version_comment as version_comment,
   current_user() as account, user() as login, database() as db,
   @@global.max_connections as max_connections, @@session.max_user_connections as own_limit,
@@ -60,6 +61,19 @@ VARIABLES = Statement(
     optional=False,
 )
 
+# SHOW knows no hints, under which it would tell one row of several.
+VARIABLES_MYSQL_8 = Statement(
+    "variables",
+    """select /*+ max_execution_time(%(ms)s) set_var(sql_select_limit=4294967295) set_var(sql_big_selects=1) */
+  variable_name, variable_value as value
+from performance_schema.global_variables
+where variable_name in ('max_user_connections', 'extra_port', 'extra_max_connections', 'admin_address', 'admin_port',
+  'wait_timeout', 'interactive_timeout', 'kill_idle_transaction', 'innodb_kill_idle_transaction', 'lock_wait_timeout',
+  'innodb_lock_wait_timeout', 'max_execution_time', 'thread_handling', 'aurora_version', 'tidb_version', 'wsrep_on',
+  'basedir', 'innodb_rollback_on_timeout', 'performance_schema_show_processlist')""",
+    instead=VARIABLES,
+)
+
 PROCESSLIST = Statement("processlist", "show processlist", optional=False)
 FULL_PROCESSLIST = Statement("processlist", "show full processlist", optional=False)
 
@@ -67,7 +81,7 @@ FULL_PROCESSLIST = Statement("processlist", "show full processlist", optional=Fa
 # is no UTF-8, whatever columns one asks for.
 PROCESSLIST_MYSQL = Statement(
     "processlist",
-    """select /*+ max_execution_time(%(ms)s) */
+    """select /*+ max_execution_time(%(ms)s) set_var(sql_select_limit=4294967295) set_var(sql_big_selects=1) */
   id, user, host, db, command, time, state, left(info, 801) as info
 from information_schema.processlist""",
     instead=FULL_PROCESSLIST,
@@ -85,7 +99,7 @@ from information_schema.processlist""",
 # so it is joined by thread; thread 0 is a prepared XA transaction without a session.
 INNODB_TRX = Statement(
     "innodb_trx",
-    """select /*+ max_execution_time(%(ms)s) */
+    """select /*+ max_execution_time(%(ms)s) set_var(sql_select_limit=4294967295) set_var(sql_big_selects=1) */
   trx_mysql_thread_id as id, trx_id, trx_state as state,
   timestampdiff(second, convert_tz(trx_started, 'SYSTEM', '+00:00'), utc_timestamp()) as age,
   timestampdiff(second, convert_tz(trx_wait_started, 'SYSTEM', '+00:00'), utc_timestamp()) as wait_age,
@@ -98,7 +112,8 @@ from information_schema.innodb_trx""",
 # The length of InnoDB's history list; the other place that tells it, SHOW ENGINE INNODB STATUS, walks all lock waits.
 BACKLOG_MYSQL = Statement(
     "backlog",
-    """select /*+ max_execution_time(%(ms)s) */ count as transactions
+    """select /*+ max_execution_time(%(ms)s) set_var(sql_select_limit=4294967295) set_var(sql_big_selects=1) */
+  count as transactions
 from information_schema.innodb_metrics where name = 'trx_rseg_history_len' and status = 'enabled'""",
     grant="process",
 )
@@ -112,7 +127,9 @@ from information_schema.innodb_metrics where name = 'trx_rseg_history_len' and e
 # What is switched on inside performance_schema: its tables are empty, without an error, where it is not.
 CAPABILITIES = Statement(
     "capabilities",
-    """select /*+ max_execution_time(%(ms)s) */ name from performance_schema.setup_consumers
+    """select /*+ max_execution_time(%(ms)s) set_var(sql_select_limit=4294967295) set_var(sql_big_selects=1) */
+  name
+from performance_schema.setup_consumers
 where enabled = 'YES' and name in ('global_instrumentation', 'thread_instrumentation', 'events_statements_current',
   'events_statements_history', 'events_transactions_current')
 union all
@@ -122,38 +139,39 @@ where enabled = 'YES' and name in ('transaction', 'wait/lock/metadata/sql/mdl', 
 )
 PROGRAM_NAMES = Statement(
     "attributes",
-    """select /*+ max_execution_time(%(ms)s) */
+    """select /*+ max_execution_time(%(ms)s) set_var(sql_select_limit=4294967295) set_var(sql_big_selects=1) */
   processlist_id as id, attr_name as name, left(attr_value, 256) as value
 from performance_schema.session_connect_attrs where attr_name = 'program_name'""",
     grant="performance_schema",
 )
 ATTRIBUTES = Statement(
     "attributes",
-    """select /*+ max_execution_time(%(ms)s) */
+    """select /*+ max_execution_time(%(ms)s) set_var(sql_select_limit=4294967295) set_var(sql_big_selects=1) */
   processlist_id as id, attr_name as name, left(attr_value, 256) as value
 from performance_schema.session_connect_attrs""",
     grant="performance_schema",
 )
 
 # Timers are unsigned picoseconds since the server began; subtracted here they would overflow (1690). That of a running
-# event ends now, so that our own row tells the time. Of a procedure, only the call itself is at level 0.
+# event ends now, so that our own row tells the time. Of a procedure, only the call itself is at level 0. By its index
+# MySQL tells of a session that has run nothing yet what whoever had that thread before ran last.
 TIMERS = Statement(
     "statements",
-    """select /*+ max_execution_time(%(ms)s) */
-  t.processlist_id as id, t.connection_type, s.event_id, s.end_event_id, s.timer_start, s.timer_end
+    """select /*+ max_execution_time(%(ms)s) set_var(sql_select_limit=4294967295) set_var(sql_big_selects=1) */
+  t.processlist_id as id, t.connection_type, t.instrumented, s.event_id, s.end_event_id, s.timer_start, s.timer_end
 from performance_schema.threads t
-left join performance_schema.events_statements_current s
+left join performance_schema.events_statements_current s use index ()
   on s.thread_id = t.thread_id and coalesce(s.nesting_event_level, 0) = 0
 where t.processlist_id is not null""",
     grant="performance_schema",
 )
 LAST_STATEMENTS = Statement(
     "statements",
-    """select /*+ max_execution_time(%(ms)s) */
-  t.processlist_id as id, t.connection_type, s.event_id, s.end_event_id, s.timer_start, s.timer_end,
-  s.event_name, left(s.sql_text, 801) as info
+    """select /*+ max_execution_time(%(ms)s) set_var(sql_select_limit=4294967295) set_var(sql_big_selects=1) */
+  t.processlist_id as id, t.connection_type, t.instrumented,
+  s.event_id, s.end_event_id, s.timer_start, s.timer_end, s.event_name, left(s.sql_text, 801) as info
 from performance_schema.threads t
-left join performance_schema.events_statements_current s
+left join performance_schema.events_statements_current s use index ()
   on s.thread_id = t.thread_id and coalesce(s.nesting_event_level, 0) = 0
 where t.processlist_id is not null""",
     grant="performance_schema",
@@ -162,7 +180,7 @@ where t.processlist_id is not null""",
 # The session list for an account that may read performance_schema but lacks PROCESS; it has no ports.
 THREADS = Statement(
     "threads",
-    """select /*+ max_execution_time(%(ms)s) */
+    """select /*+ max_execution_time(%(ms)s) set_var(sql_select_limit=4294967295) set_var(sql_big_selects=1) */
   processlist_id as id, processlist_user as user,
   if(connection_type = 'Socket', 'localhost', concat(processlist_host, ':0')) as host, processlist_db as db,
   processlist_command as command, processlist_time as time, processlist_state as state,
@@ -176,19 +194,19 @@ where processlist_id is not null and type = 'FOREGROUND'
 # Sees the transactions that InnoDB does not: BEGIN alone, other engines.
 TRANSACTIONS = Statement(
     "transactions",
-    """select /*+ max_execution_time(%(ms)s) */
-  t.processlist_id as id, e.event_id, e.timer_wait, e.isolation_level as isolation,
+    """select /*+ max_execution_time(%(ms)s) set_var(sql_select_limit=4294967295) set_var(sql_big_selects=1) */
+  t.processlist_id as id, e.event_id, e.timer_wait, e.isolation_level as isolation, e.xa_state,
   e.nesting_event_id, e.nesting_event_type
 from performance_schema.events_transactions_current e
 join performance_schema.threads t on t.thread_id = e.thread_id
-where e.state = 'ACTIVE' and t.processlist_id is not null""",
+where e.state = 'ACTIVE' and t.processlist_id is not null and t.instrumented = 'YES'""",
     grant="performance_schema",
 )
 
 # data_locks would tell table and mode, at the price of listing every lock that there is.
 ROW_LOCKS_MYSQL_8 = Statement(
     "row_locks",
-    """select /*+ max_execution_time(%(ms)s) */ distinct
+    """select /*+ max_execution_time(%(ms)s) set_var(sql_select_limit=4294967295) set_var(sql_big_selects=1) */ distinct
   r.processlist_id as waiter, b.processlist_id as blocker, w.blocking_engine_transaction_id as blocker_trx,
   null as mode, null as relation
 from performance_schema.data_lock_waits w
@@ -199,7 +217,7 @@ left join performance_schema.threads b on b.thread_id = w.blocking_thread_id""",
 # Here the list of locks holds only those that are waited for, and the waiting ones.
 ROW_LOCKS = Statement(
     "row_locks",
-    """select /*+ max_execution_time(%(ms)s) */
+    """select /*+ max_execution_time(%(ms)s) set_var(sql_select_limit=4294967295) set_var(sql_big_selects=1) */
   r.trx_mysql_thread_id as waiter, w.blocking_trx_id as blocker_trx, l.lock_mode as mode, l.lock_table as relation
 from information_schema.innodb_lock_waits w
 join information_schema.innodb_trx r on r.trx_id = w.requesting_trx_id
@@ -210,7 +228,7 @@ left join information_schema.innodb_locks l on l.lock_id = w.requested_lock_id""
 # Only of what somebody waits for; it is empty where nobody does.
 METADATA_LOCKS = Statement(
     "metadata_locks",
-    """select /*+ max_execution_time(%(ms)s) */
+    """select /*+ max_execution_time(%(ms)s) set_var(sql_select_limit=4294967295) set_var(sql_big_selects=1) */
   t.processlist_id as id, m.object_type, m.object_schema, m.object_name, m.lock_type as mode,
   m.lock_status as status
 from performance_schema.metadata_locks m
@@ -234,7 +252,8 @@ XA_MARIADB = Statement("xa", "xa recover format = 'SQL'")
 # A limit is of one account, a name with a host, while the list of sessions does not tell which account each is of.
 ACCOUNT_LIMITS = Statement(
     "account_limits",
-    """select /*+ max_execution_time(%(ms)s) */ user, max(max_user_connections) as most, count(*) as accounts
+    """select /*+ max_execution_time(%(ms)s) set_var(sql_select_limit=4294967295) set_var(sql_big_selects=1) */
+  user, max(max_user_connections) as most, count(*) as accounts
 from mysql.user group by user having max(max_user_connections) > 0 or count(*) > 1""",
     grant="performance_schema",  # who may not read that may not read this
 )
@@ -242,7 +261,7 @@ from mysql.user group by user having max(max_user_connections) > 0 or count(*) >
 # What the sessions idle in transaction ran before: drivers ping, and a ping is no clue.
 HISTORY = Statement(
     "history",
-    """select /*+ max_execution_time(%(ms)s) */
+    """select /*+ max_execution_time(%(ms)s) set_var(sql_select_limit=4294967295) set_var(sql_big_selects=1) */
   t.processlist_id as id, h.event_id, h.event_name, h.nesting_event_id, h.timer_end, left(h.sql_text, 801) as info
 from performance_schema.events_statements_history h
 join performance_schema.threads t on t.thread_id = h.thread_id
@@ -258,7 +277,7 @@ def plan(product: str, version: tuple[int, ...], facts: frozenset[Fact]) -> Iter
     """Yield what to ask for these facts, in the order in which to ask it: what must not fail first."""
     yield HEAD
     yield from COUNTERS
-    yield VARIABLES
+    yield VARIABLES_MYSQL_8 if has_data_locks(product, version) else VARIABLES
     if product == MARIADB:
         yield PROCESSLIST_MARIADB
     else:
@@ -267,7 +286,7 @@ def plan(product: str, version: tuple[int, ...], facts: frozenset[Fact]) -> Iter
         yield INNODB_TRX
     if Fact.HORIZON in facts:
         yield BACKLOG_MARIADB if product == MARIADB else BACKLOG_MYSQL
-    if Fact.LOCKS in facts and not _has_data_locks(product, version):
+    if Fact.LOCKS in facts and not has_data_locks(product, version):
         yield ROW_LOCKS
     yield from _from_performance_schema(product, version, facts)
     if Fact.AUDITOR in facts:
@@ -285,10 +304,11 @@ def _from_performance_schema(product: str, version: tuple[int, ...], facts: froz
     if facts & {Fact.STATES, Fact.TRANSACTIONS}:
         yield TRANSACTIONS
     if Fact.LOCKS in facts:
-        if _has_data_locks(product, version):
+        if has_data_locks(product, version):
             yield ROW_LOCKS_MYSQL_8
         yield METADATA_LOCKS
 
 
-def _has_data_locks(product: str, version: tuple[int, ...]) -> bool:
+def has_data_locks(product: str, version: tuple[int, ...]) -> bool:
+    """Return whether performance_schema tells of row locks, in InnoDB's place."""
     return product == MYSQL and version >= (8, 0, 1)

@@ -25,13 +25,17 @@ class Open:
     running: bool = False  # a statement runs in it
 
 
-def opened(answers: Answers) -> dict[int, Open]:
-    """Return the open transactions of sessions."""
+def opened(answers: Answers, watched: bool) -> dict[int, Open]:
+    """Return the open transactions of sessions; performance_schema's only where it watches them now.
+
+    One that MySQL has prepared belongs to nobody any more, though its session is still shown with it.
+    """
     found = {whole(row["id"]) or 0: _innodb(row) for row in answers.of("innodb_trx")}
     found.pop(0, None)
-    for row in answers.of("transactions"):
+    for row in answers.of("transactions") if watched else ():
         session = whole(row["id"]) or 0
-        found[session] = _merged(row, found.get(session), complete=answers.told("innodb_trx"))
+        if session in found or row["xa_state"] != b"PREPARED":
+            found[session] = _merged(row, found.get(session), complete=answers.told("innodb_trx"))
     return found
 
 
