@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from connaudit.engines.mysql.locks import metadata_waits
-from connaudit.snapshot import Fact, Snapshot
+from connaudit.engines.mysql.asking import Answers
+from connaudit.engines.mysql.locks import metadata_waits, row_waits
+from connaudit.engines.mysql.transactions import Open
+from connaudit.snapshot import Fact, Snapshot, Transaction
 from tests.engines.mysql import session, snapshot, target
 from tests.servers import Client, Running, until
 
@@ -85,6 +87,24 @@ def test_a_prepared_transaction_without_a_session_blocks_as_0(mysql_any: Running
     assert (prepared.rows_modified, prepared.age is not None) == (1, True)
     gtrid = "X'6f72646572'" if mysql_any.kind == "mariadb" else "'order'"  # MariaDB writes all in one way
     assert prepared.ending.startswith(f"XA ROLLBACK {gtrid},X'")
+
+
+def test_readers_that_do_not_wait_are_not_taken_for_those_that_do(mysql_any: Running, table: str) -> None:
+    """MariaDB numbers readers 0, all of them."""
+    read = f"select * from {table} where id = 1"
+    with (
+        mysql_any.session(None, "begin", f"update {table} set n = n + 1 where id = 1") as holder,
+        mysql_any.session(None, "begin") as waiter,
+        mysql_any.session(None, "begin") as busy,
+        mysql_any.session(None, "begin", read),
+    ):
+        busy.start(f"select sleep(20) from {table} where id = 2")
+        waiter.start(f"{read} lock in share mode")
+        taken = waiting(mysql_any, waiter)
+    wait = session(taken, waiter.id).wait
+    assert wait
+    assert wait.blocked_by == (holder.id,)
+    assert [s.id for s in taken.sessions if s.wait] == [waiter.id]
 
 
 def test_the_statement_given_ends_a_prepared_transaction(mysql_any: Running, table: str) -> None:
@@ -221,6 +241,31 @@ def lock(id: int, mode: str, status: str) -> dict[str, bytes | None]:
 def test_locks_exclude_each_other_as_in_the_server(request_: str, held: str, blocked: bool) -> None:
     rows = [lock(1, held, "GRANTED"), lock(2, request_, "PENDING"), lock(2, "SHARED_READ", "GRANTED")]
     assert (metadata_waits(rows)[2].blocked_by == (1,)) == blocked
+
+
+@pytest.mark.parametrize(
+    ("request_", "held", "blocked_by", "candidates"),
+    [
+        ("BACKUP_COMMIT", ("BACKUP_FTWRL1", "BACKUP_COMMIT"), (1,), ()),
+        ("BACKUP_DDL", ("BACKUP_BLOCK_DDL", "BACKUP_TRANS_DML"), (1,), ()),
+        ("BACKUP_FTWRL1", ("BACKUP_TRANS_DML",), (1,), ()),
+        ("BACKUP_FTWRL1", ("BACKUP_TRANS_DML", "BACKUP_DDL"), None, (1, 3)),
+    ],
+)
+def test_a_backup_and_statements_wait_for_each_other(
+    request_: str, held: tuple[str, ...], blocked_by: tuple[int, ...] | None, candidates: tuple[int, ...]
+) -> None:
+    rows = [lock(id_, mode, "GRANTED") for id_, mode in zip((1, 3), held, strict=False)]
+    wait = metadata_waits([*rows, lock(2, request_, "PENDING")])[2]
+    assert (wait.blocked_by, wait.candidates) == (blocked_by, candidates)
+
+
+def test_a_wait_that_is_over_is_none() -> None:
+    """InnoDB's list of transactions may be 0.1 s older than that of waits."""
+    late = {7: Open(Transaction(), waits=True)}
+    told = Answers(rows={"row_locks": []})
+    assert row_waits(told, late, complete=True) == {}
+    assert set(row_waits(told, late, complete=False)) == {7}
 
 
 def test_nobody_waits_for_itself() -> None:

@@ -16,7 +16,7 @@ from tests.scenes.expected import (
 )
 from tests.scenes.stage import TABLE, Play, scene
 from tests.scenes.transactions import P_S_OFF
-from tests.servers import Client
+from tests.servers import Client, until
 from tests.servers.client import DRIVER_ERRORS
 
 METADATA_LOCKS = {"performance_schema": "ON", "performance-schema-instrument": "wait/lock/metadata/sql/mdl=ON"}
@@ -246,6 +246,77 @@ def a_locked_table_whose_holder_nobody_watches(play: Play) -> Expected:
         not_idle_tx(holder),
         blocking(waiter, lock="metadata", blocked_by=None),
         Untold("blocking", "locks", "performance_schema is off", "mdl=ON"),
+    ]
+
+
+def _read_lock(play: Play) -> Expected:
+    holder = play.session("flush tables with read lock", role=play.server.superuser)
+    writer, definer = play.waiting(add(7)), play.waiting(f"alter table {TABLE} comment = 'x'")
+    return [
+        blocking(holder, role="root", state="idle", blocks=2),
+        *(blocking(w, lock="metadata", blocked_by=waits_for(holder)) for w in (writer, definer)),
+        not_idle_tx(holder),
+        Told("blocking", {"waiting": 2, "roots": 1}),
+    ]
+
+
+@scene("mysql")
+def an_idle_holder_of_the_lock_on_everything(play: Play) -> Expected:
+    return _read_lock(play)
+
+
+@scene("mariadb", settings=METADATA_LOCKS)
+def an_idle_holder_of_the_lock_on_everything_where_locks_are_watched(play: Play) -> Expected:
+    return _read_lock(play)
+
+
+@scene("mariadb", settings=METADATA_LOCKS)
+def a_backup_in_the_way_of_a_commit(play: Play) -> Expected:
+    holder = play.session("backup stage start", "backup stage block_commit", role=play.server.superuser)
+    waiter = play.waiting("commit", "begin", add(7))
+    return [blocking(holder, role="root", state="idle", blocks=1), blocking(waiter, blocked_by=waits_for(holder))]
+
+
+@scene("mysql")
+def a_backup_in_the_way_of_a_definition(play: Play) -> Expected:
+    holder = play.session("lock instance for backup", role=play.server.superuser)
+    waiter = play.waiting(f"alter table {TABLE} comment = 'x'")
+    return [blocking(holder, role="root", state="idle", blocks=1), blocking(waiter, blocked_by=waits_for(holder))]
+
+
+def _is_in(play: Play, client: Client, state: str) -> None:
+    """Wait until a session is in a state."""
+    ask = "select state from information_schema.processlist where id = %s"
+    until(lambda: play.server.ask(ask, client.id) == [(state,)])
+
+
+@scene("mysql", "mariadb")
+def a_statement_in_the_way_of_another_on_a_table_without_rows_to_lock(play: Play) -> Expected:
+    play.afterwards("drop table if exists shop.whole")
+    reader = play.session("create table whole (n int) engine = myisam", "insert into whole values (1), (2)")
+    reader.start("select sleep(60) from whole")
+    _is_in(play, reader, "User sleep")
+    waiter = play.waiting("update whole set n = 2")
+    return [
+        blocking(reader, role="candidate"),
+        blocking(waiter, lock="table level", blocked_by=None, candidates=waits_for(reader)),
+        Untold("blocking", "locks", "whose statement holds the lock of a whole table is not told", "None"),
+        long_query(waiter, doing="waiting for a lock"),
+    ]
+
+
+@scene("mysql")
+def a_statement_in_the_way_of_a_flush_in_the_way_of_another(play: Play) -> Expected:
+    play.session("begin", read(5))  # holds no table open
+    reader = play.running(f"select sleep(60) from {TABLE}")
+    _is_in(play, reader, "User sleep")
+    flush = play.running("flush tables", role=play.server.superuser)
+    _is_in(play, flush, "Waiting for table flush")
+    waiter = play.waiting(read(5))
+    return [
+        blocking(reader, role="candidate"),
+        *(blocking(w, lock="table flush", blocked_by=None, candidates=waits_for(reader)) for w in (flush, waiter)),
+        Untold("blocking", "locks", "whose statement keeps a table from being flushed is not told", "None"),
     ]
 
 

@@ -30,6 +30,11 @@ _SWITCHES = {
     ),
     _MDL: ("global_instrumentation", _MDL),
 }
+# Locks of statements that run, which stand in no list, be everything switched on.
+_NAMELESS = {
+    "table flush": "whose statement keeps a table from being flushed",
+    "table level": "whose statement holds the lock of a whole table",
+}
 _WORDS = {"transaction": "transactions", "statement": "statements", _MDL: "metadata locks"}
 _WATCH_EVERYBODY = (
     "UPDATE performance_schema.setup_actors SET enabled = 'YES', history = 'YES'; "
@@ -224,16 +229,14 @@ def _of_locks(view: View, sessions: tuple[Session, ...]) -> Iterator[Gap]:
         cure = grant if view.product == MARIADB else view.cure()
         nobody = not unknown
         yield Gap(Fact.LOCKS, f"who blocks whom on rows is not told: {why}", cure, partial=nobody)
-    others = {wait.lock for wait in unknown} - {"record"}
-    if "table flush" in others:
-        yield Gap(Fact.LOCKS, "who still uses a table that others wait to flush is told by no list of the server", None)
-    if others - {"table flush"}:
-        why = view.why_no_performance_schema
-        if not why and view.on(_MDL):  # granted or not is told, and in this case not against what
-            yield Gap(Fact.LOCKS, "who blocks whom on metadata does not follow from the server's list of locks", None)
-        else:
-            why = why or "performance_schema does not watch metadata locks"
-            yield Gap(Fact.LOCKS, f"who blocks whom on metadata is not told: {why}", view.cure(_MDL))
+    if any(wait.lock not in ("record", *_NAMELESS) for wait in unknown):
+        watched = view.watches(_MDL) and not view.why_no_performance_schema
+        why = "performance_schema names nobody for certain" if watched else view.why_unwatched(_MDL)
+        cure = None if watched else view.cure(_MDL)
+        yield Gap(Fact.LOCKS, f"who blocks whom on metadata is not told: {why}", cure)
+    for lock, what in _NAMELESS.items():
+        if any(wait.lock == lock for wait in unknown):
+            yield Gap(Fact.LOCKS, f"{what} is not told: the server has no list of that")
 
 
 def _of_backlog(view: View) -> Iterator[Gap]:

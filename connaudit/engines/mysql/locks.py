@@ -8,7 +8,7 @@ from connaudit.engines.mysql.asking import Answers
 from connaudit.engines.mysql.cells import text, whole
 from connaudit.engines.mysql.transactions import Open
 from connaudit.engines.mysql.wire import Row
-from connaudit.snapshot import Session, Wait
+from connaudit.snapshot import Kind, Session, State, Wait
 
 _EVERYTHING = frozenset(
     {
@@ -26,7 +26,7 @@ _EVERYTHING = frozenset(
     }
 )
 # MariaDB's locks of a backup and of FLUSH TABLES WITH READ LOCK, and those of work, of which all goes on side by side.
-# Which stage a backup has come to is not told: the list shows the mode that it began with.
+# There is one backup at a time. Which stage it has come to is not told: the list shows the mode that it began with.
 _BACKUPS = frozenset(
     {
         "BACKUP_START",
@@ -54,9 +54,9 @@ _HELD_UP_BY = {
     "SHARED_NO_WRITE": _EVERYTHING - {"SHARED", "SHARED_HIGH_PRIO", "SHARED_READ", "SHARED_READ_ONLY"},
     "SHARED_NO_READ_WRITE": _EVERYTHING - {"SHARED", "SHARED_HIGH_PRIO"},
     "EXCLUSIVE": _EVERYTHING,
-    "BACKUP_FTWRL1": _CHANGES,
     **dict.fromkeys((*_CHANGES, "BACKUP_ALTER_COPY", "BACKUP_COMMIT"), _BACKUPS),
 }
+_OF_STATEMENTS = ("table flush", "table level")  # held for as long as a statement runs; no list tells by whom
 # A read-only transaction has no number. Where one is needed its address is told, with this bit set; MariaDB does so
 # in its list of transactions up to 10.10, and in its list of waits never.
 _INVENTED = 1 << 48
@@ -81,8 +81,11 @@ def lock_waited_for(state: str | None) -> str | None:
     return "metadata" if "metadata" in what else what
 
 
-def row_waits(answers: Answers, opened: Mapping[int, Open]) -> dict[int, Wait]:
-    """Return for each session that waits for a row what it waits for, and for whom if that is told."""
+def row_waits(answers: Answers, opened: Mapping[int, Open], complete: bool) -> dict[int, Wait]:
+    """Return for each session that waits for a row what it waits for, and for whom if that is told.
+
+    `complete` says that all waits were told, so that there are no others: InnoDB's list of transactions is older.
+    """
     by_trx: dict[int, list[int]] = {}
     for row in answers.of("innodb_trx"):
         trx, session = whole(row["trx_id"]) or 0, whole(row["id"]) or 0
@@ -95,7 +98,9 @@ def row_waits(answers: Answers, opened: Mapping[int, Open]) -> dict[int, Wait]:
         waiter = whole(row["waiter"]) or 0
         edges.setdefault(waiter, []).append(_blocker(row, by_trx, opened))
         details[waiter] = row
-    waiters = {session for session, one in opened.items() if one.waits} | (edges.keys() - {0})
+    waiters = edges.keys() - {0}
+    if not complete:
+        waiters |= {session for session, one in opened.items() if one.waits}
     return {waiter: _row_wait(waiter, edges.get(waiter), details.get(waiter), opened) for waiter in waiters}
 
 
@@ -162,10 +167,18 @@ def _metadata_wait(request: Row, locks: Sequence[Row]) -> Wait:
         relation=".".join(name for name in names if name) or None,
         mode=mode,
     )
-    if mode not in _HELD_UP_BY:  # the stages of MariaDB's backups
-        return replace(wait, candidates=_ids(granted))
+    if mode not in _HELD_UP_BY:
+        return _backup_wait(wait, granted, others)
     blocked_by = _ids(_against(mode, granted)) or _ids(_against(mode, others))
     return replace(wait, blocked_by=blocked_by or None, candidates=() if blocked_by else _ids(granted))
+
+
+def _backup_wait(wait: Wait, granted: Sequence[Row], others: Sequence[Row]) -> Wait:
+    """Return a wait for a backup, or of one; who holds it up is known where it can be one session only."""
+    backing_up = wait.mode in _BACKUPS
+    against = [row for row in granted if backing_up or text(row["mode"]) in _BACKUPS]
+    ids = _ids(against) or _ids(row for row in others if text(row["mode"]) in _BACKUPS)
+    return replace(wait, blocked_by=ids) if len(ids) == 1 else replace(wait, candidates=ids)
 
 
 def _against(mode: str, locks: Iterable[Row]) -> list[Row]:
@@ -179,8 +192,8 @@ def _ids(rows: Iterable[Row]) -> tuple[int, ...]:
 def candidates(waiter: Session, sessions: Iterable[Session], holders: Iterable[Row]) -> tuple[int, ...]:
     """Return who may be in the way where nothing says who is.
 
-    They are holders of the same tables if MariaDB's plugin lists them, else sessions with a transaction that was open
-    before the wait began.
+    They are holders of the same tables if MariaDB's plugin lists them, else sessions with a transaction, or a
+    statement, that was there before the wait began.
     """
     held: dict[int, set[tuple[bytes | None, bytes | None]]] = {}
     for row in holders:
@@ -189,13 +202,9 @@ def candidates(waiter: Session, sessions: Iterable[Session], holders: Iterable[R
         own = held.pop(waiter.id, set())
         return tuple(sorted(session for session, objects in held.items() if not own or own & objects))
     since = (waiter.wait.age if waiter.wait else None) or 0.0
-    return tuple(
-        sorted(
-            s.id
-            for s in sessions
-            if s.id != waiter.id
-            and s.transaction
-            and s.wait is None
-            and (s.transaction.age is None or s.transaction.age + 1 >= since)
-        )
-    )
+    others = (s for s in sessions if s.id != waiter.id and s.wait is None and not s.is_self)
+    if waiter.wait and waiter.wait.lock in _OF_STATEMENTS:
+        began = ((s.id, s.query_age) for s in others if s.state is State.ACTIVE and s.kind in (Kind.CLIENT, Kind.JOB))
+    else:
+        began = ((s.id, s.transaction.age) for s in others if s.transaction)
+    return tuple(sorted(session for session, age in began if age is None or age + 1 >= since))

@@ -175,15 +175,19 @@ def _sessions(reading: Read) -> tuple[Session, ...]:
         lasts=last.lasts(answers.of("statements"), reading.own, watched=view.watches("statement")),
         opened=opened if tells else None,
         attributes=_attributes(answers.of("attributes")),
-        waits=_waits(answers, opened),
+        waits=_waits(reading, view, opened),
     )
     rows = {row["id"]: row for row in (*answers.of("threads"), *answers.of("processlist"))}
     found = tuple(sessions.session(row, known) for row in rows.values())
     return _with_candidates(_with_history(found, reading, opened), answers)
 
 
-def _waits(answers: Answers, opened: dict[int, transactions.Open]) -> dict[int, Wait]:
-    return locks.row_waits(answers, opened) | locks.metadata_waits(answers.of("metadata_locks"))
+def _waits(reading: Read, view: gaps.View, opened: dict[int, transactions.Open]) -> dict[int, Wait]:
+    """Return what sessions wait for. Where all waits for rows were told, one that InnoDB alone knows of is over."""
+    by_innodb = not sql.has_data_locks(reading.product, reading.version)
+    complete = reading.answers.told("row_locks") and (by_innodb or (view.performance_schema and not view.lost))
+    waits = locks.row_waits(reading.answers, opened, complete)
+    return waits | locks.metadata_waits(reading.answers.of("metadata_locks"))
 
 
 def _attributes(rows: Iterable[Row]) -> dict[int, sessions.Attributes]:

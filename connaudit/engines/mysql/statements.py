@@ -214,13 +214,14 @@ left join performance_schema.threads r on r.thread_id = w.requesting_thread_id
 left join performance_schema.threads b on b.thread_id = w.blocking_thread_id""",
     grant="performance_schema",
 )
-# Here the list of locks holds only those that are waited for, and the waiting ones.
+# Here the list of locks holds only those that are waited for, and the waiting ones. On MariaDB a reader that waits has
+# the number 0, like all other readers: who waits is known by the lock that is asked for.
 ROW_LOCKS = Statement(
     "row_locks",
     """select /*+ max_execution_time(%(ms)s) set_var(sql_select_limit=4294967295) set_var(sql_big_selects=1) */
   r.trx_mysql_thread_id as waiter, w.blocking_trx_id as blocker_trx, l.lock_mode as mode, l.lock_table as relation
 from information_schema.innodb_lock_waits w
-join information_schema.innodb_trx r on r.trx_id = w.requesting_trx_id
+join information_schema.innodb_trx r on r.trx_requested_lock_id = w.requested_lock_id
 left join information_schema.innodb_locks l on l.lock_id = w.requested_lock_id""",
     grant="process",
 )
