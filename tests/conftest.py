@@ -21,6 +21,7 @@ from tests.certificates import Authority
 from tests.servers import Description, Fleet, Running, ServersMissing, chosen
 from tests.servers.fleet import best_backend
 
+collect_ignore = ["attribution/shop.py"]  # a program that a test starts, and no module that holds tests
 FAMILIES = {
     "postgres_any": ("postgres",),
     "mysql_any": ("mysql", "mariadb"),
@@ -201,7 +202,7 @@ def ending_lines(endings: Iterable[str]) -> list[str]:
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Tell how long each ending of an audit took, as tests/test_endings.py recorded them."""
     reports = [report for found in terminalreporter.stats.values() for report in found if hasattr(report, "when")]
-    endings = [value for report in reports for name, value in report.user_properties if name == "ending"]
+    endings = [value for report in reports for name, value in getattr(report, "user_properties", ()) if name == "ending"]
     if endings:
         terminalreporter.section("seconds to the end of an audit")
         for line in ending_lines(endings):
