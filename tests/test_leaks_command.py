@@ -70,26 +70,29 @@ ORPHAN = """
         open({pid!r}, "w").write(str(worker.pid))
 """
 DJANGO = """
-    import threading, time
-    import pytest
+    import threading
+    import django, pytest
     from django.conf import settings
 
     where = dict(HOST="{server.host}", PORT={server.port}, NAME="shop", USER="{app.name}", PASSWORD="{app.password}")
     settings.configure(DATABASES=dict(default=dict(where, ENGINE="django.db.backends.postgresql", CONN_MAX_AGE=60)))
+    django.setup()
     from django.db import close_old_connections, connection, connections
 
-    def order():
+    def work(done):
         try:
             connection.cursor().execute("select 1")
         finally:
             {closing}
+        done.set()
+        threading.Event().wait()  # for more to do
 
     @pytest.mark.parametrize("number", range(8))
     def test_order(number):
-        thread = threading.Thread(target=order)
-        thread.start()
-        thread.join()
-        time.sleep(0.2)
+        done = threading.Event()
+        threading.Thread(target=work, args=[done], daemon=True).start()
+        assert done.wait(30)
+        threading.Event().wait(0.1)
 """
 
 
@@ -137,7 +140,7 @@ def test_a_clean_test_run_passes(server: Running, tmp_path: Path) -> None:
     assert "OK  nothing was left behind" in result.err
 
 
-def test_threads_of_djangos_tests_must_close_all_connections_and_not_old_ones(
+def test_workers_that_djangos_tests_start_must_close_all_connections_and_not_old_ones(
     postgres: Running, tmp_path: Path
 ) -> None:
     for closing, status in (("close_old_connections()", 1), ("connections.close_all()", 0)):

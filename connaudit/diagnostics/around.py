@@ -7,6 +7,7 @@ A pool opens none while one of its own lies idle.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 from connaudit import options as opt
@@ -14,7 +15,7 @@ from connaudit.dataclass import dataclass
 from connaudit.diagnostics import leaks
 from connaudit.diagnostics.apart import Apart, apart, never_used
 from connaudit.diagnostics.judging import composed, judge, limits
-from connaudit.diagnostics.leaking import chain
+from connaudit.diagnostics.leaking import LEAST, chain
 from connaudit.diagnostics.leaks import Key
 from connaudit.diagnostics.lives import CLOCK, Life, lives
 from connaudit.diagnostics.sessions import shown_sql
@@ -33,7 +34,8 @@ METRICS = (LEFT, FORSAKEN)
 CODES = ("CA507", "CA508")
 WARNING = ("left=0", "forsaken=2")
 CRITICAL: tuple[str, ...] = ()
-ENDING = 2.5  # seconds before the end, in which the end itself may close some: pytest collects garbage at its end
+ENDING = 3  # looks before the end: in the last one some may be closed already, by the end itself
+COLLECTING = 2.5  # seconds before the end, in which many may be closed as garbage: pytest does that when it is done
 OTHERS = (Apart.TOOL, Apart.POOLER, Apart.REPLICATION)  # not the command's, unless asked for
 
 HINT_LEFT = "find the process that holds them: it outlived the command, or a pooler or a server keeps them"
@@ -117,20 +119,27 @@ def _scene(snapshots: Sequence[Snapshot], options: Options) -> Scene:
     known = _ids(before)
     new = (s for s in after.clients if (s.id, s.started_at) not in known and options.is_judged(s))
     left = tuple(sorted(new, key=lambda session: session.id))
-    rows = [row for looks in _endings(before, during) for row in _rows((before, *looks), options)]
-    longest = max(rows, key=lambda row: row.length, default=Row(0, ()))
+    longest = max(_open_at_the_end(before, during, options), key=lambda row: row.length, default=Row(0, ()))
     opened = sum(life.appeared and options.is_judged(life.session) for life in lives(snapshots[:-1]))
     gone = {session.id for session in left}
     return Scene(snapshots, left, tuple(s for s in longest.sessions if s.id not in gone), longest.length, opened)
 
 
+def _open_at_the_end(before: Snapshot, during: Sequence[Snapshot], options: Options) -> Iterator["Row"]:
+    """Yield the rows of connections that the end closed; a test may well close a few that it is done with."""
+    for skipped in range(min(ENDING, len(during))):
+        yield from _rows((before, *during[: len(during) - skipped]), options)
+    for looks in _endings(before, during):
+        yield from (row for row in _rows((before, *looks), options) if row.length >= LEAST)
+
+
 def _endings(before: Snapshot, during: Sequence[Snapshot]) -> Iterator[Sequence[Snapshot]]:
-    """Yield the looks until each that may be the last before the end closed something; they are in the second half."""
+    """Yield the looks until each that is the last before something was closed: late ones, in the second half."""
     if during:
         began, last = instant(before.taken_at), instant(during[-1].taken_at)
-        since = max(last - ENDING, (began + last) / 2)
-        for number, (look, following) in enumerate(zip(during, (*during[1:], None), strict=True), 1):
-            if instant(look.taken_at) >= since and (following is None or _ids(look) - _ids(following)):
+        since = max(last - COLLECTING, (began + last) / 2)
+        for number, (look, following) in enumerate(pairwise(during), 1):
+            if instant(look.taken_at) >= since and _ids(look) - _ids(following):
                 yield during[:number]
 
 

@@ -108,16 +108,20 @@ def test_the_end_may_have_closed_some_when_the_last_look_was_taken() -> None:
     assert judged(look(0.0), look(2.0, *LEAK), *[look(3.0 + at) for at in range(3)], EMPTY).summary["forsaken"] == 0
 
 
-@pytest.mark.parametrize(("last", "forsaken"), [(2.0, 8), (1.9, 0)])
-def test_the_end_is_in_the_second_half_of_a_short_run(last: float, forsaken: int) -> None:
-    during = [look(at / 10, *(LEAK if at <= last * 10 else [])) for at in range(1, 41)]
-    assert judged(look(0.0), *during, EMPTY).summary["forsaken"] == forsaken
+def ended(last: float, end: int, count: int = 8) -> object:
+    """Return how many are forsaken that are there until a look, of a run that lasts so many seconds."""
+    during = [look(at / 10, *(LEAK[:count] if at <= last * 10 else [])) for at in range(1, end * 10 + 1)]
+    return judged(look(0.0), *during, EMPTY).summary["forsaken"]
 
 
-@pytest.mark.parametrize(("last", "forsaken"), [(6.5, 8), (6.4, 0)])
-def test_the_end_takes_two_seconds_and_a_half_at_most(last: float, forsaken: int) -> None:
-    during = [look(at / 10, *(LEAK if at <= last * 10 else [])) for at in range(1, 91)]
-    assert judged(look(0.0), *during, EMPTY).summary["forsaken"] == forsaken
+@pytest.mark.parametrize(("last", "end", "forsaken"), [(6.5, 9, 8), (6.4, 9, 0), (2.0, 4, 8), (1.9, 4, 0)])
+def test_garbage_is_collected_late_and_in_the_second_half_of_a_short_run(last: float, end: int, forsaken: int) -> None:
+    assert ended(last, end) == forsaken
+
+
+@pytest.mark.parametrize(("last", "count", "forsaken"), [(8.9, 4, 4), (8.0, 4, 0), (8.0, 5, 5)])
+def test_a_few_that_are_closed_together_before_the_end_are_no_garbage(last: float, count: int, forsaken: int) -> None:
+    assert ended(last, 9, count) == forsaken
 
 
 def test_thresholds_are_the_users_to_set() -> None:
