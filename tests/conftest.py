@@ -201,8 +201,8 @@ def ending_lines(endings: Iterable[str]) -> list[str]:
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Tell how long each ending of an audit took, as tests/test_endings.py recorded them."""
-    reports = [report for found in terminalreporter.stats.values() for report in found if hasattr(report, "when")]
-    endings = [value for report in reports for name, value in getattr(report, "user_properties", ()) if name == "ending"]
+    told = (getattr(report, "user_properties", ()) for found in terminalreporter.stats.values() for report in found)
+    endings = [value for properties in told for name, value in properties if name == "ending"]
     if endings:
         terminalreporter.section("seconds to the end of an audit")
         for line in ending_lines(endings):
