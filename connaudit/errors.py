@@ -6,7 +6,7 @@
     |- OutputError            the report could not be written                        [output]
     |- HistoryError           the history could not be read or written               [history]
     `- TargetError            this target could not be audited
-       |- NoSecret            its password could not be fetched                       [config]
+       |- NotSetUp            its password, or a file that it names, cannot be had   [config]
        |- NameUnknown         its host name has no address                           [dns]
        |- Refused             nobody listens there                                   [refused]
        |- TimedOut            it did not answer in time; the stage says how far we got [timeout]
@@ -75,8 +75,8 @@ class TargetError(ConnauditError):
         self.stage = stage
 
 
-class NoSecret(TargetError):
-    """The password of a target could not be fetched: its command failed, its file is missing or open to all."""
+class NotSetUp(TargetError):
+    """What a target needs cannot be had: its password, its service, its option file."""
 
     kind = "config"
 

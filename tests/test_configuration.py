@@ -230,6 +230,19 @@ def test_a_password_that_cannot_be_fetched_is_that_targets_trouble_alone(tmp_pat
     assert [target["error"]["kind"] for target in result.json["targets"]] == ["refused", "refused", "config"]
 
 
+@pytest.mark.parametrize(
+    "dsn", ["service=none-of-this-name", "mysql:///?defaults_file=/nonexistent/my.cnf", "mysql:///?defaults_group=none"]
+)
+def test_a_file_that_a_target_lacks_is_that_targets_trouble_alone(tmp_path: Path, dsn: str) -> None:
+    text = DEAD + f"[targets.zz]\ndsn = '{dsn}'\n"
+    result = fleet(tmp_path, "count", "--json", text=text)
+    assert [target["error"]["kind"] for target in result.json["targets"]] == ["refused", "refused", "refused", "config"]
+    assert "connaudit: zz: " in result.err
+    assert fleet(tmp_path, "config", "check", text=text).status == 3
+    listed = fleet(tmp_path, "targets", "list", text=text)
+    assert (listed.status, "zz" in listed.out, "connaudit: zz: " in listed.err) == (3, True, True)
+
+
 def test_an_expired_suppression_is_said(tmp_path: Path) -> None:
     text = DEAD + "[[ignore]]\ncode = 'CA301'\nreason = 'dump'\nuntil = 2020-01-01\n"
     assert "expired on 2020-01-01" in fleet(tmp_path, "count", "eu", text=text).err

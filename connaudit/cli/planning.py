@@ -14,7 +14,7 @@ from connaudit.cli.sharding import shard_of_job
 from connaudit.configuration import Configuration, Configured, Ignore, find, load
 from connaudit.dataclass import dataclass
 from connaudit.diagnostics import NAMES, Diagnostic
-from connaudit.errors import ConfigError, ConnauditError, NoSecret, UsageError
+from connaudit.errors import ConfigError, ConnauditError, NotSetUp, UsageError
 from connaudit.options import Filter, Options, declared
 from connaudit.targets import Target
 from connaudit.targets.resolve import resolve
@@ -123,7 +123,8 @@ def muster(setup: Setup, asked: Sequence[Diagnostic], today: dt.date) -> Fleet:
     targets = []
     for target in share(setup, found.targets):
         own = configured.get(target.name) if target.origin == "config" else None
-        whole, refused = _with_secret(target, own, setup)
+        incomplete = found.refused.get(target.name)
+        whole, refused = (target, _refusal(incomplete)) if incomplete else _with_secret(target, own, setup)
         targets.append(replace(whole, timeout=_timeout(own, setup)))
         plans[target.name] = replace(plan_of(target, own, setup, asked, today), refused=refused)
     return Fleet(tuple(targets), plans, (*found.warnings, *expiries(setup, today)))
@@ -170,14 +171,18 @@ def _there_are(words: Sequence[str]) -> str | None:
     return f"there are {', '.join(words)}" if words else None
 
 
-def _with_secret(target: Target, own: Configured | None, setup: Setup) -> tuple[Target, NoSecret | None]:
+def _with_secret(target: Target, own: Configured | None, setup: Setup) -> tuple[Target, NotSetUp | None]:
     """Return the target with its password; why it cannot be had is that target's trouble alone."""
     if own is None:
         return target, None
     try:
         return own.with_password(target, setup.call.environment), None
     except ConfigError as error:
-        return target, NoSecret(error.message, hint=error.hint)
+        return target, _refusal(error)
+
+
+def _refusal(error: ConnauditError) -> NotSetUp:
+    return NotSetUp(error.message, hint=error.hint)
 
 
 def _timeout(own: Configured | None, setup: Setup) -> float | None:

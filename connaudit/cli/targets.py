@@ -21,7 +21,7 @@ from connaudit.errors import ConnauditError
 from connaudit.report import Column, Show, Status, Table, Value
 from connaudit.snapshot import Address
 from connaudit.targets import Target
-from connaudit.targets.resolve import resolve
+from connaudit.targets.resolve import Resolved, resolve
 
 COLUMNS = (
     Column("name", "NAME", show=Show.ALWAYS),
@@ -62,22 +62,19 @@ def found(setup: Setup) -> list[Found]:
     each = [_completed(name, setup) for name in dict.fromkeys(chosen)]
     others = [word for word in words if not any(fnmatch.fnmatchcase(name, word) for name in configured)]
     if others or not words:
-        each += [Found(target, None) for target in _resolved(others, setup)]
+        each += [Found(target, None) for target in _resolved(others, setup).targets]
     return each
 
 
 def _completed(name: str, setup: Setup) -> Found:
     own = setup.configuration.targets[name]
-    try:
-        (target,) = _resolved([name], setup)
-    except ConnauditError as error:
-        return Found(own.target, own, error)
-    return Found(target, own)
+    resolved = _resolved([name], setup)
+    return Found(resolved.targets[0], own, resolved.refused.get(name))
 
 
-def _resolved(words: list[str], setup: Setup) -> tuple[Target, ...]:
+def _resolved(words: list[str], setup: Setup) -> Resolved:
     everyone = {name: own.target for name, own in setup.configuration.targets.items()}
-    return resolve(words, environment=setup.call.environment, home=setup.call.home, configured=everyone).targets
+    return resolve(words, environment=setup.call.environment, home=setup.call.home, configured=everyone)
 
 
 def _told(each: list[Found], table: Table, setup: Setup) -> int:

@@ -165,6 +165,7 @@ def _of_targets(setup: Setup) -> Iterator[Problem]:
         except ConnauditError as error:
             yield _error(error, f"[targets.{name}]")
         else:
+            yield from (_error(error, f"[targets.{name}]") for error in found.refused.values())
             yield from (_warning(f"[targets.{name}]: {warning}") for warning in found.warnings)
 
 

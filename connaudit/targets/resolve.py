@@ -4,7 +4,7 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import field, replace
 from fnmatch import fnmatchcase
 
 from connaudit.dataclass import dataclass
@@ -26,6 +26,7 @@ class Resolved:
 
     targets: tuple[Target, ...]
     warnings: tuple[str, ...] = ()
+    refused: Mapping[str, ConnauditError] = field(default_factory=dict)  # why a configured one is incomplete, by name
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +49,20 @@ def resolve(
 
     The first source that names any decides: `arguments`, CONNAUDIT_TARGET, `default_targets`, all of `configured`,
     DATABASE_URL, PGSERVICE or PGHOST or PGHOSTADDR or PGDATABASE, MYSQL_HOST. Raises UsageError if none does or if
-    a text makes no sense, ConfigError for a file that makes none or must not be read.
+    a text makes no sense, ConfigError for a file that makes none or must not be read. What a configured target lacks,
+    its service or option file, is that target's trouble alone.
     """
     around = Surroundings(dict(environment), os.fspath(home))  # a copy: os.environ is slow, and asked often
     sources = _Sources(around, configured or {})
     given = _once(_chosen(arguments, sources, default_targets))
-    targets = _unique([_complete(target, sources.around) for target in given])
+    completed = [_complete(target, sources.around) for target in given]
+    targets = _unique([target for target, _ in completed])
+    refused = {target.name: error for target, (_, error) in zip(targets, completed, strict=True) if error}
     warnings = [_IN_PS] if any(target.origin == "argument" and target.has_secret for target in given) else []
     for target in targets:
         if target.engine == "postgresql":
             warnings += postgresql.warnings(target, sources.around)
-    return Resolved(targets, tuple(dict.fromkeys(warnings)))
+    return Resolved(targets, tuple(dict.fromkeys(warnings)), refused)
 
 
 def _chosen(arguments: Sequence[str], sources: _Sources, default_targets: Sequence[str] | None) -> list[Target]:
@@ -185,17 +189,19 @@ def _once(targets: Iterable[Target]) -> list[Target]:
     return list({id(target): target for target in targets}.values())
 
 
-def _complete(target: Target, around: Surroundings) -> Target:
-    """Return the target with its gaps filled; one that nobody named is called by its address."""
+def _complete(target: Target, around: Surroundings) -> tuple[Target, ConnauditError | None]:
+    """Return the target with its gaps filled, or why a configured one cannot be; what has no name gets its address."""
     unnamed = not target.name or target.name == address_name(target)
     try:
         whole = _COMPLETE[target.engine](target, around)
     except ConnauditError as error:
         if target.origin == "argument":
             raise
+        if target.origin == "config":
+            return target, error
         message, hint, kind = f"{target.origin}: {error.message}", error.hint, type(error)
     else:
-        return replace(whole, name=address_name(whole)) if unnamed else whole
+        return (replace(whole, name=address_name(whole)) if unnamed else whole), None
     raise kind(message, hint=hint)
 
 
