@@ -1,0 +1,3 @@
+"""The programs are for running: importing one would begin to be it."""
+
+collect_ignore_glob = ["*.py"]
