@@ -109,6 +109,7 @@ class Wait:
     mode: str | None = None
     age: float | None = None  # how long it waits; None: not told
     blocked_by: tuple[int, ...] | None = None  # session ids; 0 is a prepared transaction; None: not to be known
+    prepared: tuple[str, ...] = ()  # which prepared transaction, by its identifier; empty where that is not told
     candidates: tuple[int, ...] = ()  # who may be in the way where blocked_by is not to be known
 
 

@@ -18,7 +18,7 @@ from connaudit.diagnostics.judging import Judgement, Limits, composed, judge, li
 from connaudit.diagnostics.remedies import QUEUES, ending_prepared, lasting, opening, releasing
 from connaudit.diagnostics.sessions import shown_sql
 from connaudit.diagnostics.source import source
-from connaudit.diagnostics.waits import PREPARED
+from connaudit.diagnostics.waits import PREPARED, in_the_way
 from connaudit.report import Column, Finding, Metric, Report, Show, Table, Unit, Value
 from connaudit.snapshot import Fact, Kind, Session, Snapshot, Wait
 from connaudit.thresholds import Measure
@@ -304,12 +304,13 @@ def _is_nobody(session: Session) -> bool:
 
 
 def _prepared_values(snapshot: Snapshot) -> dict[str, Value]:
-    """Return what is told of the prepared transaction; of several nobody knows which one is in the way."""
-    if len(snapshot.prepared) != 1:
-        gids = tuple(each.id for each in snapshot.prepared)
-        words = f"one of {', '.join(gids)}" if gids else None
-        return {"state": "prepared" if gids else "gone", "sql": words}
-    (only,) = snapshot.prepared
+    """Return what is told of the prepared transaction that is in the way, or of several."""
+    there = in_the_way(snapshot)
+    only = there.only
+    if only is None:
+        gids = ", ".join(each.id for each in there.found)
+        words = f"prepared transactions {gids}" if there.sure else f"one of {gids}"
+        return {"state": "prepared" if gids else "gone", "sql": words if gids else None}
     return {
         "state": "prepared",
         "state_seconds": only.age,
@@ -362,7 +363,8 @@ def _story(group: Sequence[Tree], scene: Scene) -> str:
         return f"{held_up} {verb} for a lock that one of {_names(first.tops)} may hold{since}"
     if len(group) > 1:
         return f"{_names([tree.tops[0] for tree in group])} hold up {held_up} together{since}"
-    return f"{_who(first.tops[0], scene)} holds up {held_up}{since}"
+    culprit = _who(first.tops[0], scene)
+    return f"{culprit} {'hold' if culprit.endswith('transactions') else 'holds'} up {held_up}{since}"
 
 
 def _lock(waiter: int, scene: Scene) -> str:
@@ -378,8 +380,10 @@ def _names(ids: Sequence[int]) -> str:
 def _who(id: int, scene: Scene) -> str:
     """Return `48211 (idle in transaction for 2h14m, shop_web)`."""
     if id == PREPARED:
-        known = scene.snapshot.prepared
-        return f"prepared transaction {known[0].id}" if len(known) == 1 else "a prepared transaction"
+        there = in_the_way(scene.snapshot)
+        if there.only:
+            return f"prepared transaction {there.only.id}"
+        return f"{len(there.found)} prepared transactions" if there.found and there.sure else "a prepared transaction"
     session = scene.sessions.get(id)
     if session is None:
         return f"{id} (gone meanwhile)"
@@ -400,7 +404,7 @@ def _hint(group: Sequence[Tree], scene: Scene) -> str | None:
     root = first.tops[0]
     session = scene.sessions.get(root)
     if root == PREPARED:
-        ways: list[str | None] = [ending_prepared(scene.snapshot.prepared)]
+        ways: list[str | None] = [ending_prepared(in_the_way(scene.snapshot))]
     elif session is None:
         ways = [f"{root} has ended meanwhile: look again"]
     else:

@@ -16,7 +16,7 @@ from connaudit.diagnostics.judging import Judgement, Limits, composed, judge, li
 from connaudit.diagnostics.remedies import bounding, ending_prepared, lasting, releasing
 from connaudit.diagnostics.sessions import oldest_first, shown_sql
 from connaudit.diagnostics.source import source
-from connaudit.diagnostics.waits import Waits, waits
+from connaudit.diagnostics.waits import Waits, in_the_way, waits
 from connaudit.report import Column, Finding, Metric, Report, Show, Status, Table, Unit, Value
 from connaudit.snapshot import Fact, PreparedTransaction, Server, Session, Snapshot, State, Transaction
 from connaudit.thresholds import Measure
@@ -33,7 +33,6 @@ METRICS = (AGE, TX_AGE, COUNT, BLOCKING)
 CODES = ("CA201", "CA202", "CA203", "CA204", "CA205")
 WARNING = ("1m",)
 CRITICAL = ("10m",)
-PREPARED = 0  # the id that stands for prepared transactions in a wait graph
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,10 +98,9 @@ def _idle(snapshot: Snapshot, options: Options, graph: Waits) -> Iterable[Idle]:
         if (session.open_transaction or untracked) and options.looks_at(session):
             yield Idle(session, None, graph.behind(session.id))
     for prepared in snapshot.prepared:
-        stand_in = Session(PREPARED, user=prepared.user, database=prepared.database)
-        if options.looks_at(stand_in):  # several share the one id: whose victims they are is then not to be known
-            behind = graph.behind(PREPARED)
-            yield Idle(None, prepared, behind if len(snapshot.prepared) == 1 or not behind else None)
+        stand_in = Session(0, user=prepared.user, database=prepared.database)
+        if options.looks_at(stand_in):
+            yield Idle(None, prepared, graph.behind_prepared(prepared.id, is_only=len(snapshot.prepared) == 1))
 
 
 def _at_work(snapshot: Snapshot, options: Options) -> list[Session]:
@@ -360,7 +358,7 @@ class _Found:
         """Return what is to be done about the one that most wait for."""
         most = max(self.listed, key=lambda item: len(item.behind or ()), default=None)
         if most and most.prepared:
-            return ending_prepared(self.snapshot.prepared)
+            return ending_prepared(in_the_way(self.snapshot))
         return self.of(most.session) if most and most.session else None
 
     def of(self, session: Session) -> str:

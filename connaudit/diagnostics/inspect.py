@@ -20,7 +20,7 @@ from connaudit.diagnostics.idle_tx import holds
 from connaudit.diagnostics.remedies import QUEUES, ending_prepared, guard, lasting, opening, releasing
 from connaudit.diagnostics.sessions import shown_sql
 from connaudit.diagnostics.source import source
-from connaudit.diagnostics.waits import PREPARED, edges, reached, waits
+from connaudit.diagnostics.waits import PREPARED, edges, in_the_way, reached, waits
 from connaudit.report import Column, Report, Show, Status, Table, Unit
 from connaudit.snapshot import Fact, Process, Server, Session, Snapshot, State
 from connaudit.thresholds import Metric as Judged
@@ -196,7 +196,9 @@ def _culprits(scene: Scene) -> Iterator[str]:
     for root in scene.roots[:MOST_CULPRITS]:
         session = next((s for s in scene.snapshot.sessions if s.id == root), None)
         if root == PREPARED:
-            yield f"at the root of its wait: a prepared transaction; {ending_prepared(scene.snapshot.prepared)}"
+            there = in_the_way(scene.snapshot)
+            name = f"prepared transaction {there.only.id}" if there.only else "a prepared transaction"
+            yield f"at the root of its wait: {name}; {ending_prepared(there)}"
         elif session is None:
             yield f"at the root of its wait: {root}, which has ended meanwhile"
         else:

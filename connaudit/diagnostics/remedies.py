@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from connaudit.snapshot import Holder, HolderKind, Kind, PreparedTransaction, Server, Session, Snapshot, State
+from connaudit.diagnostics.waits import InTheWay
+from connaudit.snapshot import Holder, HolderKind, Kind, Server, Session, Snapshot, State
 from connaudit.units import plural
 
 PROCEDURES = {  # where KILL is kept from the accounts that customers get
@@ -42,13 +43,15 @@ def useless(server: Server) -> str:
     return "pg_cancel_backend" if server.engine == "postgresql" else "KILL QUERY"
 
 
-def ending_prepared(prepared: tuple[PreparedTransaction, ...]) -> str:
-    """Return what ends a prepared transaction; of several nobody knows which one is meant."""
-    if not prepared:
+def ending_prepared(prepared: InTheWay) -> str:
+    """Return what ends the prepared transactions that are in the way."""
+    if not prepared.found:
         return "look again: the prepared transaction has ended meanwhile"
-    ways = [each.ending + (f" in database {each.database}" if each.database else "") for each in prepared]
+    ways = [each.ending + (f" in database {each.database}" if each.database else "") for each in prepared.found]
     if len(ways) == 1:
         return f"no session holds it, so none can be killed: {ways[0]}"
+    if prepared.sure:
+        return f"no session holds them, so none can be killed: {'; '.join(ways)}"
     return f"no session holds it, so none can be killed; it is one of these: {'; '.join(ways)}"
 
 

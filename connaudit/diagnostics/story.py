@@ -13,7 +13,7 @@ from connaudit.dataclass import dataclass
 from connaudit.diagnostics.forest import Head, Tree, forest
 from connaudit.diagnostics.idle_tx import holds
 from connaudit.diagnostics.remedies import ending_prepared, releasing
-from connaudit.diagnostics.waits import PREPARED
+from connaudit.diagnostics.waits import PREPARED, in_the_way
 from connaudit.report import Finding, Report, Status, Story, worst
 from connaudit.snapshot import Kind, PreparedTransaction, Session, Snapshot, Transaction
 from connaudit.units import format_duration, plural
@@ -51,7 +51,7 @@ class Queue:
     @property
     def prepared(self) -> PreparedTransaction | None:
         """Return the prepared transaction, if it is the culprit."""
-        return self.snapshot.prepared[0] if self.culprits[0] == PREPARED else None
+        return in_the_way(self.snapshot).only if self.culprits[0] == PREPARED else None
 
     @property
     def transaction(self) -> Transaction:
@@ -91,10 +91,10 @@ def _queue(snapshot: Snapshot) -> Queue | None:
 
 
 def _is_idle(tree: Tree, snapshot: Snapshot) -> bool:
-    """Return whether a root is a transaction in which nobody works; of several prepared ones it is not known which."""
+    """Return whether a root is a transaction in which nobody works, and one that is known."""
     root = tree.tops[0]
     if root == PREPARED:
-        return len(snapshot.prepared) == 1
+        return in_the_way(snapshot).only is not None
     return any(s.id == root and s.open_transaction for s in snapshot.sessions)
 
 
@@ -105,11 +105,10 @@ def _belongs(found: Finding, queue: Queue) -> bool:
     if found.code in CROWDED:  # most of what is in use
         used = queue.snapshot.capacity.used
         return used is not None and 2 * queue.connections >= used - 1
-    if found.code == "CA205":
-        return queue.prepared is not None
     of_story = {
         "CA202": queue.transaction.age,
         "CA203": len(queue.culprits),
+        "CA205": queue.prepared.age if queue.prepared else None,
         "CA204": len(queue.behind),
         "CA402": len(queue.behind),
         "CA403": queue.depth,
@@ -143,7 +142,7 @@ def _story(queue: Queue, naming: Finding, parts: Sequence[tuple[str, Status]]) -
 
 def _ending(queue: Queue) -> str | None:
     if queue.prepared:
-        return ending_prepared(queue.snapshot.prepared)
+        return ending_prepared(in_the_way(queue.snapshot))
     return releasing(queue.session, queue.snapshot.server) if queue.session else None
 
 

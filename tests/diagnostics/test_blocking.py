@@ -108,6 +108,24 @@ def test_of_several_prepared_transactions_none_is_blamed() -> None:
     assert "one of these: ROLLBACK PREPARED 'gid1' in database shop; ROLLBACK PREPARED 'gid2'" in hints(report)
 
 
+def test_of_several_prepared_transactions_those_that_are_told_to_be_in_the_way_are_named() -> None:
+    three = tuple(replace(prepared(), id=gid, ending=f"ROLLBACK PREPARED '{gid}'") for gid in ("a", "b", "c"))
+
+    def behind(id: int, *gids: str) -> Session:
+        return session(State.ACTIVE, id=id, wait=Wait("transactionid", age=90.0, blocked_by=(0,), prepared=gids))
+
+    report = run(behind(3, "b"), blocked((3,), id=4), prepared=three)
+    assert (rows(report)[0]["gid"], rows(report)[0]["blocks"]) == ("b", 2)
+    assert report.findings[0].message.startswith("prepared transaction b holds up 2 sessions")
+    assert "'a'" not in hints(report)
+    report = run(behind(3, "b"), behind(4, "c"), prepared=three)
+    assert rows(report)[0]["sql"] == "prepared transactions b, c"
+    assert report.findings[0].message.startswith("2 prepared transactions hold up 2 sessions")
+    assert "none can be killed: ROLLBACK PREPARED 'b' in database shop; ROLLBACK PREPARED 'c'" in hints(report)
+    report = run(behind(3, "b"), behind(4), prepared=three)
+    assert rows(report)[0]["sql"] == "one of a, b, c"
+
+
 def test_a_blocker_that_ended_meanwhile_is_gone() -> None:
     report = run(blocked((77,), id=3, waiting=90.0))
     assert (rows(report)[0]["pid"], rows(report)[0]["state"]) == (77, "gone")

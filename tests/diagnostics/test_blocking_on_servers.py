@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli import audit
+from tests.cli import audit, connaudit
 from tests.conftest import Start
 from tests.servers import Client, Role, Running, until
 
@@ -125,6 +125,23 @@ def test_a_prepared_transaction_is_named_with_its_end(postgres_any: Running, on:
     assert (top["pid"], top["gid"], top["state"], top["user"]) == (0, "order's 7", "prepared", "app")
     assert stage.placed()[waiter.id] == (0, 1)
     assert "ROLLBACK PREPARED 'order''s 7' in database shop" in stage.finding()["hint"]
+
+
+def test_of_two_prepared_transactions_the_one_that_is_waited_for_is_named(
+    postgres_any: Running, on: On, start: Start
+) -> None:
+    stage = on(start(postgres_any, max_prepared_transactions=2))
+    stage.session(f"insert into {TABLE} values (2, 0)")
+    for gid, row in (("innocent", 2), ("order 7", 1)):
+        stage.session("begin", f"update {TABLE} set n = 9 where id = {row}", f"prepare transaction '{gid}'")
+    waiter = stage.waiting(UPDATE)
+    top = stage.rows()[0]
+    assert (top["pid"], top["gid"], top["blocks"]) == (0, "order 7", 1)
+    assert "innocent" not in stage.finding()["hint"]
+    (listed,) = audit("idle-tx", stage.server, "--min-age", "0s", "--json").json["targets"]
+    assert {row["gid"]: row["blocks"] for row in listed["rows"]} == {"innocent": 0, "order 7": 1}
+    shown = connaudit("inspect", str(waiter.id), "-T", "env:AUDITED", env={"AUDITED": stage.server.url()}).out
+    assert "at the root of its wait: prepared transaction order 7; " in shown
 
 
 def test_an_orphan_of_xa_is_named_with_its_end(mysql_any: Running, on: On) -> None:

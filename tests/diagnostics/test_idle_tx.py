@@ -127,6 +127,11 @@ def test_of_several_prepared_transactions_nobody_knows_whom_each_blocks() -> Non
     two = (prepared(), PreparedTransaction("gid2", "ROLLBACK PREPARED 'gid2'", age=60.0))
     assert [row["blocks"] for row in rows(run(blocked((0,), id=3), prepared=two))] == [None, None]
     assert [row["blocks"] for row in rows(run(blocked((0,), id=3), prepared=two[:1]))] == [1]
+    told = session(State.ACTIVE, id=3, wait=Wait("transactionid", blocked_by=(0,), prepared=("gid2",)))
+    assert {row["gid"]: row["blocks"] for row in rows(run(told, blocked((3,), id=4), prepared=two))} == {
+        "gid1": 0,
+        "gid2": 2,
+    }
 
 
 @pytest.mark.parametrize(("connected", "status"), [(60.0, Status.OK), (60.1, Status.UNKNOWN), (3600.0, Status.UNKNOWN)])

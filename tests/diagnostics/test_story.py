@@ -8,7 +8,7 @@ import pytest
 from connaudit.diagnostics import NAMES, diagnostic
 from connaudit.diagnostics.story import together
 from connaudit.report import Finding, Report, Story
-from connaudit.snapshot import Capacity, Session, Snapshot, State, Transaction
+from connaudit.snapshot import Capacity, Session, Snapshot, State, Transaction, Wait
 from tests.builders import blocked, prepared, session, snapshot
 
 CULPRIT = 48211
@@ -122,6 +122,17 @@ def test_a_prepared_transaction_is_a_culprit_and_no_session_of_it_is_named() -> 
     assert found.sessions == tuple(range(200, 280))
     assert found.message.startswith("prepared transaction gid1, left for 1h00m, which holds writes; 80 sessions wait")
     assert "ROLLBACK PREPARED 'gid1'" in (found.hint or "")
+
+
+def test_of_several_prepared_transactions_the_one_that_is_told_to_be_in_the_way_is_the_culprit() -> None:
+    waiting = Wait("transactionid", age=360.0, blocked_by=(0,), prepared=("gid1",))
+    queue = [session(State.ACTIVE, id=200 + n, in_state=360.0, wait=waiting) for n in range(80)]
+    scene = snapshot(*queue, prepared=(prepared(age=700.0), replace(prepared(age=9000.0), id="gid2")))
+    found = story(scene)
+    assert found
+    assert found.culprit == "prepared transaction gid1"
+    innocent = [each for report in told(scene) for each in report.findings if "gid2" in each.message]
+    assert [(each.code, each.because) for each in innocent] == [("CA205", None)]
 
 
 def test_of_several_prepared_transactions_none_is_accused() -> None:

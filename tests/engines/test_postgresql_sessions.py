@@ -11,10 +11,10 @@ import pytest
 from connaudit.engines.postgresql.rows import WaiterRow
 from connaudit.engines.postgresql.sessions import waits
 from connaudit.engines.postgresql.statements import SESSIONS
-from connaudit.snapshot import Fact, Kind, Snapshot, State
+from connaudit.snapshot import Fact, Kind, Snapshot, State, Wait
 from tests.conftest import Start
 from tests.engines.postgresql import ALL, session, snapshot, target
-from tests.servers import Role, Running, until
+from tests.servers import Client, Role, Running, until
 
 
 def take(server: Running, auditor: str = "monitor") -> Snapshot:
@@ -301,6 +301,28 @@ def test_prepared_transactions_come_with_the_statement_that_ends_them(postgres_a
         assert snapshot(target(own)).prepared == ()
 
 
+def test_of_several_prepared_transactions_it_is_told_which_one_is_waited_for(
+    postgres_any: Running, start: object
+) -> None:
+    own = start(postgres_any, max_prepared_transactions=3)  # type: ignore[operator]
+    own.ask("create table p as select id, 0 as n from generate_series(1, 3) as id")
+    with own.session(own.superuser) as client, own.session(own.superuser) as one, own.session(own.superuser) as two:
+        for id_, gid in enumerate(("whole", "in a savepoint", "waited for by nobody"), 1):
+            begin = ("begin", "savepoint s") if "savepoint" in gid else ("begin",)
+            for statement in (*begin, f"update p set n = 1 where id = {id_}", f"prepare transaction '{gid}'"):
+                client.do(statement)
+        one.start("update p set n = 2 where id = 1")
+        two.start("update p set n = 2 where id = 2")
+        found = until(lambda: waits_of(snapshot(target(own)), one, two))
+    assert [(wait.blocked_by, wait.prepared) for wait in found] == [((0,), ("whole",)), ((0,), ("in a savepoint",))]
+
+
+def waits_of(taken: Snapshot, *clients: Client) -> list[Wait]:
+    """Return what these wait for, once all of them do."""
+    found = [session(taken, client.id).wait for client in clients]
+    return [wait for wait in found if wait] if all(found) else []
+
+
 def test_limits_of_roles_and_databases_come_with_what_is_used(postgres_any: Running) -> None:
     postgres_any.ask("create role few login password 'few' connection limit 7")
     try:
@@ -379,7 +401,8 @@ def test_every_variant_of_the_sessions_statement_is_chosen(postgres_any: Running
 
 def test_behind_the_first_of_a_long_queue_all_wait_for_the_same() -> None:
     def row(pid: bytes, blocked_by: bytes | None) -> WaiterRow:
-        return WaiterRow(pid, b"tuple", b"ExclusiveLock", b"7", None, None, blocked_by)
+        return WaiterRow(pid, b"tuple", b"ExclusiveLock", b"7", None, b"9" if blocked_by else None, None, blocked_by)
 
-    found = waits([row(b"8", None), row(b"7", b"5 0 5"), row(b"9", None)], {b"9": b"6"}, "UTF8")
+    found = waits([row(b"8", None), row(b"7", b"5 0 5"), row(b"9", None)], {b"9": b"6"}, {b"9": "order"}, "UTF8")
     assert {pid: wait.blocked_by for pid, wait in found.items()} == {b"8": (5, 0), b"7": (5, 0), b"6": (5, 0)}
+    assert {wait.prepared for wait in found.values()} == {("order",)}

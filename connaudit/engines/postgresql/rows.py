@@ -88,6 +88,7 @@ class WaiterRow(NamedTuple):
     mode: bytes
     first: bytes
     relation: bytes | None
+    transaction: bytes | None
     age: bytes | None
     blocked_by: bytes | None
 
@@ -101,6 +102,7 @@ class PreparedRow(NamedTuple):
     database: bytes
     age: bytes
     horizon_age: bytes
+    transaction: bytes
 
 
 class HolderRow(NamedTuple):

@@ -1,6 +1,6 @@
 """From rows to sessions: who each one is, what it does, what it holds, whom it waits for."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import field
 
 from connaudit.dataclass import dataclass
@@ -206,22 +206,28 @@ def _query(row: SessionRow, state: State | None, details: Details) -> tuple[str 
     return decode(unescape(text.query), encoding, cut=cut), cut
 
 
-def waits(rows: Iterable[WaiterRow], leaders: dict[bytes, bytes], encoding: str) -> dict[bytes, Wait]:
+def waits(
+    rows: Iterable[WaiterRow], leaders: dict[bytes, bytes], prepared: Mapping[bytes, str], encoding: str
+) -> dict[bytes, Wait]:
     """Return what each session waits for; a parallel worker waits for its leader.
+
+    `prepared` are the identifiers of prepared transactions by the numbers of their transactions.
 
     Where only the first of a queue was asked for its blockers, those behind it wait for the same ones.
     """
     rows = list(rows)
-    first = {row.pid: row.blocked_by for row in rows}
+    by_pid = {row.pid: row for row in rows}
     found: dict[bytes, Wait] = {}
     for row in rows:
         pid = leaders.get(row.pid, row.pid)
-        told = row.blocked_by if row.blocked_by is not None else first.get(row.first)
+        asked = row if row.blocked_by is not None else by_pid.get(row.first, row)
+        told, gid = asked.blocked_by, prepared.get(asked.transaction or b"")
         found[pid] = Wait(
             lock=row.locktype.decode(),
             relation=decode_name(row.relation, encoding) if row.relation else None,
             mode=row.mode.decode(),
             age=age(row.age),
             blocked_by=None if told is None else tuple(dict.fromkeys(int(b) for b in told.split() if b != pid)),
+            prepared=() if gid is None else (gid,),
         )
     return found

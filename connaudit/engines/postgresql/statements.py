@@ -221,7 +221,8 @@ PREPARED = {
                ownerid as owner,
                dbid as database,
                date_part('epoch', clock_timestamp() - prepared) as age,
-               age(transaction) as horizon_age
+               age(transaction) as horizon_age,
+               transaction
         from pg_prepared_xact()
     """
 }
@@ -259,7 +260,7 @@ HOLDERS = {
 WAITERS = {
     12: """
         with lock as materialized (
-            select pid, locktype, database, relation, mode, granted,
+            select pid, locktype, database, relation, transactionid, mode, granted,
                    null::timestamptz as waitstart,
                    database in (0, (select datid from pg_stat_get_activity(pg_backend_pid()))) as is_ours,
                    first_value(pid) over (
@@ -278,6 +279,7 @@ WAITERS = {
         )
         select pid, locktype, mode, first,
                case when is_ours and names_are_locked is not true then relation::regclass end as relation,
+               transactionid as transaction,
                date_part('epoch', clock_timestamp() - waitstart) as age,
                case when locktype = 'relation' and mode = 'AccessExclusiveLock' and pg_is_in_recovery()
                     then coalesce((
@@ -294,7 +296,7 @@ WAITERS = {
     """,
     14: """
         with lock as materialized (
-            select pid, locktype, database, relation, mode, granted,
+            select pid, locktype, database, relation, transactionid, mode, granted,
                    waitstart,
                    database in (0, (select datid from pg_stat_get_activity(pg_backend_pid()))) as is_ours,
                    first_value(pid) over (
@@ -313,6 +315,7 @@ WAITERS = {
         )
         select pid, locktype, mode, first,
                case when is_ours and names_are_locked is not true then relation::regclass end as relation,
+               transactionid as transaction,
                date_part('epoch', clock_timestamp() - waitstart) as age,
                case when locktype = 'relation' and mode = 'AccessExclusiveLock' and pg_is_in_recovery()
                     then coalesce((

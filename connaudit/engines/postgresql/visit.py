@@ -172,12 +172,14 @@ def _snapshot(
 def _details(server: ServerRow, rows: list[SessionRow], told: dict[str, Result], known: Names) -> Details:
     leaders = {row.pid: row.leader for row in rows if row.leader is not None}
     waiters = read(told.get("waiters"), WaiterRow)
+    left = read(told.get("prepared"), PreparedRow)
+    prepared = {row.transaction: decode_name(row.gid, known.encoding) for row in left}
     return Details(
         names=known,
         query_size=int(server.query_size),
         texts={row.pid: row for row in read(told.get("texts"), TextRow)} if "texts" in told else None,
         locks={row.pid: row for row in read(told.get("locks"), LockRow)} if "locks" in told else None,
-        waits=waits(waiters, leaders, known.encoding) if "waiters" in told else None,
+        waits=waits(waiters, leaders, prepared, known.encoding) if "waiters" in told else None,
         vacuums=vacuums(read(told.get("holders"), HolderRow)),
     )
 
