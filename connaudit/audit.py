@@ -163,7 +163,7 @@ def settled(ask: Ask, report: Report, snapshot: Snapshot, target: Target, plan: 
         told = f"what is visible: {headline}"
         headline = f"{_why(gaps)}; {told}" if report.status is Status.OK else f"{headline}; {_why(gaps)}"
         value = f"visible: {value}" if value and report.status is Status.OK else value
-    elif ask.diagnostic.needs and _matches_nobody(ask.options, snapshot):
+    elif ask.diagnostic.needs and _matches_nobody(ask.options, snapshot) and not (report.table and report.table.rows):
         status = worst([status, Status.UNKNOWN])
         headline = f"no session matches the filter; {headline}"
         value = value and f"no session matches the filter; {value}"

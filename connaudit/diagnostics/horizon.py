@@ -12,7 +12,7 @@ from connaudit.dataclass import dataclass
 from connaudit.diagnostics.remedies import releasing_holder
 from connaudit.options import Options
 from connaudit.report import Column, Unit
-from connaudit.snapshot import Holder, HolderKind, PreparedTransaction, Server, Session, Snapshot, Transaction
+from connaudit.snapshot import Holder, HolderKind, Kind, PreparedTransaction, Server, Session, Snapshot, Transaction
 from connaudit.units import format_count, format_duration
 
 WORTH = 100_000  # transactions that are worth a sentence: a busy server makes so many in minutes
@@ -106,7 +106,7 @@ def _costs(snapshot: Snapshot, options: Options | None) -> Iterator[_Cost]:
     """Yield everybody who holds back vacuum; `options` choose among sessions and prepared transactions."""
     server = snapshot.server
     if _feeds_back(server):
-        for session in snapshot.clients:
+        for session in (*snapshot.clients, *_snapshot_takers(snapshot)):
             age = session.transaction.horizon_age if session.transaction else None
             if age is not None and (options is None or options.looks_at(session)):
                 yield _Cost(age, f"session {session.id}", _sentence(_session(session), server, session.database, age))
@@ -121,6 +121,14 @@ def _costs(snapshot: Snapshot, options: Options | None) -> Iterator[_Cost]:
         who = f"{WORDS[holder.kind]} {holder.name}"
         sentence = _of_holder(holder, server, clients.get(holder.pid))
         yield _Cost(holder.horizon_age, who, sentence, holder.catalogs_only, is_unused)
+
+
+def _snapshot_takers(snapshot: Snapshot) -> Iterator[Session]:
+    """Yield the walsenders of a database that stream nothing: they give or copy the first snapshot of a slot."""
+    streaming = {holder.pid for holder in snapshot.holders}
+    for session in snapshot.sessions:
+        if session.kind is Kind.REPLICATION and session.database and session.id not in streaming:
+            yield session
 
 
 def _feeds_back(server: Server) -> bool:

@@ -18,7 +18,7 @@ from connaudit.diagnostics.sessions import oldest_first, shown_sql
 from connaudit.diagnostics.source import source
 from connaudit.diagnostics.waits import Waits, in_the_way, waits
 from connaudit.report import Column, Finding, Metric, Report, Show, Status, Table, Unit, Value
-from connaudit.snapshot import Fact, PreparedTransaction, Server, Session, Snapshot, State, Transaction
+from connaudit.snapshot import Fact, Kind, PreparedTransaction, Server, Session, Snapshot, State, Transaction
 from connaudit.thresholds import Measure
 from connaudit.thresholds import Metric as Judged
 from connaudit.units import format_duration, plural
@@ -93,7 +93,7 @@ def run(snapshot: Snapshot, options: Options) -> Report:
 
 def _idle(snapshot: Snapshot, options: Options, graph: Waits) -> Iterable[Idle]:
     """Return every transaction that nobody works in, sessions' and prepared ones."""
-    for session in snapshot.clients:
+    for session in _sessions(snapshot):
         untracked = session.state is State.UNTRACKED and session.in_transaction
         if (session.open_transaction or untracked) and options.looks_at(session):
             yield Idle(session, None, graph.behind(session.id))
@@ -101,6 +101,12 @@ def _idle(snapshot: Snapshot, options: Options, graph: Waits) -> Iterable[Idle]:
         stand_in = Session(0, user=prepared.user, database=prepared.database)
         if options.looks_at(stand_in):
             yield Idle(None, prepared, graph.behind_prepared(prepared.id, is_only=len(snapshot.prepared) == 1))
+
+
+def _sessions(snapshot: Snapshot) -> tuple[Session, ...]:
+    """Return who can leave a transaction open: clients, and walsenders of a database, as for a first snapshot."""
+    walsenders = (s for s in snapshot.sessions if s.kind is Kind.REPLICATION and s.database and s.in_transaction)
+    return (*snapshot.clients, *walsenders)
 
 
 def _at_work(snapshot: Snapshot, options: Options) -> list[Session]:
@@ -115,6 +121,11 @@ def _at_work(snapshot: Snapshot, options: Options) -> list[Session]:
         and (not s.open_transaction or (s.state_age is not None and s.state_age < options.min_age))
         and options.looks_at(s)
     ]
+
+
+def _hidden(snapshot: Snapshot) -> list[Session]:
+    """Return who is in a transaction, idle or at work: the server does not tell."""
+    return [s for s in _sessions(snapshot) if s.state is None and s.in_transaction]
 
 
 def _transaction_age(session: Session) -> float | None:
@@ -200,7 +211,7 @@ def _details(snapshot: Snapshot, listed: Sequence[Idle], options: Options) -> It
         yield f"{aborted} of them aborted: an error was not followed by ROLLBACK"
     if any(item.session and item.session.state_age_is_bound for item in listed):
         yield "idle times are upper bounds: this server counts the last statement's duration in"
-    hidden = sum(s.state is None and bool(s.in_transaction) for s in snapshot.clients)
+    hidden = len(_hidden(snapshot))
     if hidden:
         yield f"{plural(hidden, 'more session')} in a transaction, state hidden: idle or busy is not told"
     untracked = sum(item.session is not None and item.session.state is State.UNTRACKED for item in listed)
@@ -222,7 +233,7 @@ def _summary(
         "oldest_idle_seconds": max(ages, default=None),
         "oldest_transaction_seconds": max(open_ages, default=None),
         "blocked": None if behind is None else len(behind),
-        "hidden_in_transaction": sum(s.state is None and bool(s.in_transaction) for s in snapshot.clients),
+        "hidden_in_transaction": len(_hidden(snapshot)),
         **horizon.summary(snapshot),
     }
 

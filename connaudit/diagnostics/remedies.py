@@ -67,6 +67,8 @@ def releasing_holder(holder: Holder, client: str | None) -> str:
 
 def releasing(session: Session, server: Server) -> str:
     """Return what makes a session let go of what it holds, in one or two sentences."""
+    if session.kind is Kind.REPLICATION and session.in_transaction and session.database:
+        return f"{session.id} gives a snapshot to who copies the data: let that end, or {terminate(session.id, server)}"
     if session.kind not in (Kind.CLIENT, Kind.JOB):
         return _own_work(session)
     if session.transaction and session.transaction.rolling_back:
@@ -143,7 +145,8 @@ def lasting(session: Session, snapshot: Snapshot) -> str | None:
     That is for other sessions, and where it does so already, cannot, or does not tell.
     """
     server = snapshot.server
-    if not session.open_transaction:
+    dropped = session.user is not None and session.user.startswith("oid ")
+    if not session.open_transaction or session.kind is not Kind.CLIENT or dropped:
         return None
     if server.engine == "postgresql":
         name = "idle_in_transaction_session_timeout"

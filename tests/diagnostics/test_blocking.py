@@ -206,6 +206,11 @@ def test_what_frees_the_others_fits_what_the_root_does() -> None:
     text = "autovacuum: VACUUM public.orders (to prevent wraparound)"
     assert "let it end" in said(replace(vacuum, query=text))
     assert "terminate" not in said(replace(vacuum, query=text))
+    startup = session(None, id=2, kind=Kind.INTERNAL, backend="startup", user=None)
+    assert "look there for the transaction" in said(startup)
+    streams = session(State.ACTIVE, id=2, kind=Kind.REPLICATION, in_transaction=False)
+    assert "interrupts replication" in said(streams)
+    assert "gives a snapshot" in said(replace(ROOT, kind=Kind.REPLICATION))
 
 
 def test_no_timeout_is_recommended_that_is_set_already() -> None:
@@ -216,6 +221,9 @@ def test_no_timeout_is_recommended_that_is_set_already() -> None:
     assert name not in hints(run(ROOT, waiter, guards=(Guard(name, 0.0, overrides=(("shop_web", 300.0),)),)))
     assert name in hints(run(ROOT, waiter, guards=(Guard(name, 300.0, overrides=(("@shop", 0.0),)),)))
     assert name not in hints(run(ROOT, waiter))
+    off = (Guard(name, 0.0),)
+    assert name not in hints(run(replace(ROOT, user="oid 16444 (dropped)"), waiter, guards=off))
+    assert name not in hints(run(replace(ROOT, kind=Kind.REPLICATION), waiter, guards=off))
 
 
 def test_what_replays_the_wal_of_a_primary_is_nothing_to_cancel() -> None:

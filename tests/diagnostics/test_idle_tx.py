@@ -6,7 +6,7 @@ from connaudit.diagnostics import idle_tx
 from connaudit.diagnostics.idle_tx import METRICS, Options
 from connaudit.options import Sql
 from connaudit.report import Report, Status
-from connaudit.snapshot import Fact, Gap, Guard, PreparedTransaction, Session, Snapshot, State, Transaction, Wait
+from connaudit.snapshot import Fact, Gap, Guard, Kind, PreparedTransaction, Session, Snapshot, State, Transaction, Wait
 from connaudit.thresholds import Condition, parse_condition
 from tests.builders import MARIADB, blocked, prepared, session, snapshot
 
@@ -55,6 +55,22 @@ def test_an_old_transaction_is_found_even_between_two_of_its_statements() -> Non
     assert report.status is Status.WARNING
     assert [(row["pid"], row["idle_seconds"], row["transaction_seconds"]) for row in rows(report)] == [(5, 0.1, 7200.0)]
     assert [f.sessions for f in report.findings] == [(5,)]
+
+
+def walsender(state: State | None, **more: object) -> Session:
+    return session(state, kind=Kind.REPLICATION, application="debezium", **more)  # type: ignore[arg-type]
+
+
+def test_a_walsender_idle_in_a_transaction_is_one_as_any_other() -> None:
+    report = run(walsender(IN_TX, in_state=700.0), walsender(State.ACTIVE, id=2, in_state=9e5))
+    assert report.status is Status.CRITICAL
+    assert [row["pid"] for row in rows(report)] == [100]
+
+
+def test_a_hidden_walsender_in_a_transaction_is_counted_as_others_are() -> None:
+    for told, count in ((True, 1), (False, 0)):
+        report = run(walsender(None, in_state=None, in_transaction=told))
+        assert report.summary["hidden_in_transaction"] == count
 
 
 def test_a_transaction_that_is_too_old_is_named_whether_its_session_is_busy_or_idle() -> None:

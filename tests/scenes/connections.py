@@ -15,6 +15,8 @@ from tests.scenes.expected import (
     Refused,
     Told,
     Verdict,
+    at_least,
+    containing,
     idle_tx,
     long_query,
     not_idle_tx,
@@ -22,7 +24,7 @@ from tests.scenes.expected import (
     states,
 )
 from tests.scenes.stage import Play, scene, sleep
-from tests.servers import Running
+from tests.servers import Running, until
 
 SMALL = {"max_connections": 12, "superuser_reserved_connections": 2, "max_wal_senders": 2}
 FREE_PORT = {"max_connections": 10}
@@ -103,6 +105,21 @@ def a_subscriber_that_streams(play: Play) -> Expected:
         Told("count", {"used": 0, "walsenders": 1, "by_state": states()}),
         Told("long-queries", {"count": 0}),
         Told("idle-tx", {"count": 0}),
+    ]
+
+
+@scene("postgres", settings={"wal_level": "logical"})
+def a_walsender_that_holds_a_snapshot_for_who_copies_the_tables(play: Play) -> Expected:
+    taking = b"CREATE_REPLICATION_SLOT copied LOGICAL pgoutput EXPORT_SNAPSHOT"
+    giver = play.enter(_walsender(play.server, "database", taking))
+    idle = "select pid from pg_stat_activity where state = 'idle in transaction'"
+    until(lambda: play.server.ask(idle) == [(giver,)])
+    held = {"holds_snapshot": True, "holds_back": containing("vacuum"), "idle_seconds": at_least(0)}
+    return [
+        Listed("idle-tx", {"pid": giver}, held),
+        Told("idle-tx", {"count": 1, "idle_in_transaction": 1, "vacuum_held_back_by": f"session {giver}"}),
+        Told("count", {"used": 0, "walsenders": 1, "by_state": states()}),
+        Told("long-queries", {"count": 0}),
     ]
 
 

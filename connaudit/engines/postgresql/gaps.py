@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from connaudit.dataclass import dataclass
-from connaudit.engines.postgresql.rows import SessionRow
+from connaudit.engines.postgresql.rows import LockRow, SessionRow
 from connaudit.engines.postgresql.sessions import kind_of
 from connaudit.engines.postgresql.wire import Result
 from connaudit.snapshot import Fact, Gap, Kind
@@ -78,13 +78,17 @@ class Grant:
         return f"ALTER ROLE {self.role} INHERIT"
 
 
-def of_hidden(rows: list[SessionRow], grant: Grant) -> list[Gap]:
-    """Return the gaps of a role without grants, told by rows that are hidden and not by what was granted."""
-    clients = [row for row in rows if kind_of(row) is Kind.CLIENT]
-    hidden = sum(row.is_hidden for row in clients if row.is_self == b"f")
+def of_hidden(rows: list[SessionRow], locks: Iterable[LockRow], grant: Grant) -> list[Gap]:
+    """Return the gaps of a role without grants, told by rows that are hidden and not by what was granted.
+
+    Besides clients those walsenders count that have a transaction open: nobody hides behind a stream.
+    """
+    in_transaction = {lock.pid for lock in locks if lock.in_transaction == b"t"}
+    heeded = [row for row in rows if kind_of(row) is Kind.CLIENT or _is_giver(row, in_transaction)]
+    hidden = sum(row.is_hidden for row in heeded if row.is_self == b"f")
     if not hidden:
         return []
-    why = f"{hidden} of {plural(len(clients), 'session')} hidden from role {grant.role}"
+    why = f"{hidden} of {plural(len(heeded), 'session')} hidden from role {grant.role}"
     cure = grant.statement
     return [
         Gap(Fact.SESSIONS, f"{why}: no client addresses; workers may be counted in", cure, partial=True),
@@ -92,6 +96,11 @@ def of_hidden(rows: list[SessionRow], grant: Grant) -> list[Gap]:
         Gap(Fact.TRANSACTIONS, f"{why}: no ages of their transactions", cure, partial=True),
         Gap(Fact.QUERIES, why, cure),
     ]
+
+
+def _is_giver(row: SessionRow, in_transaction: set[bytes]) -> bool:
+    """Return whether a walsender gives a snapshot to somebody who copies tables."""
+    return kind_of(row) is Kind.REPLICATION and row.datid is not None and row.pid in in_transaction
 
 
 def of_untracked(rows: list[SessionRow]) -> list[Gap]:

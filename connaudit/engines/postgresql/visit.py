@@ -186,7 +186,7 @@ def _details(server: ServerRow, rows: list[SessionRow], told: dict[str, Result],
 
 def _gaps(rows: list[SessionRow], settings: list[guards.SettingRow], grant: gaps.Grant, answers: Answers) -> list[Gap]:
     return [
-        *gaps.of_hidden(rows, grant),
+        *gaps.of_hidden(rows, read(answers.told.get("locks"), LockRow), grant),
         *gaps.of_untracked(rows),
         *gaps.of_failures(answers.failed),
         *guards.hidden(settings),
