@@ -87,20 +87,24 @@ def row_waits(answers: Answers, opened: Mapping[int, Open], complete: bool) -> d
     `complete` says that all waits were told, so that there are no others: InnoDB's list of transactions is older.
     """
     by_trx: dict[int, list[int]] = {}
+    wanted: dict[bytes, list[int]] = {}
     for row in answers.of("innodb_trx"):
         trx, session = whole(row["trx_id"]) or 0, whole(row["id"]) or 0
         by_trx.setdefault(trx, []).append(session)
         if trx >= _INVENTED:
             by_trx.setdefault(0, []).append(session)
+        if row["wanted"]:
+            wanted.setdefault(row["wanted"], []).append(session)
     edges: dict[int, list[tuple[int, ...] | None]] = {}
-    details: dict[int, Row] = {}
     for row in answers.of("row_locks"):
-        waiter = whole(row["waiter"]) or 0
-        edges.setdefault(waiter, []).append(_blocker(row, by_trx, opened))
-        details[waiter] = row
+        blocker = _blocker(row, by_trx, opened)
+        for waiter in wanted.get(row["wanted"] or b"", ()) if "wanted" in row else (whole(row["waiter"]) or 0,):
+            edges.setdefault(waiter, []).append(blocker)
     waiters = edges.keys() - {0}
     if not complete:
         waiters |= {session for session, one in opened.items() if one.waits}
+    locks = {row["id"]: row for row in answers.of("locked_rows")}
+    details = {waiter: locks[lock] for lock, sessions in wanted.items() if lock in locks for waiter in sessions}
     return {waiter: _row_wait(waiter, edges.get(waiter), details.get(waiter), opened) for waiter in waiters}
 
 

@@ -104,7 +104,7 @@ INNODB_TRX = Statement(
   timestampdiff(second, convert_tz(trx_started, 'SYSTEM', '+00:00'), utc_timestamp()) as age,
   timestampdiff(second, convert_tz(trx_wait_started, 'SYSTEM', '+00:00'), utc_timestamp()) as wait_age,
   trx_tables_locked as tables_locked, trx_rows_locked as rows_locked, trx_rows_modified as rows_modified,
-  trx_isolation_level as isolation, trx_query is not null as running
+  trx_isolation_level as isolation, trx_query is not null as running, trx_requested_lock_id as wanted
 from information_schema.innodb_trx""",
     grant="process",
 )
@@ -207,22 +207,28 @@ where e.state = 'ACTIVE' and t.processlist_id is not null and t.instrumented = '
 ROW_LOCKS_MYSQL_8 = Statement(
     "row_locks",
     """select /*+ max_execution_time(%(ms)s) set_var(sql_select_limit=4294967295) set_var(sql_big_selects=1) */ distinct
-  r.processlist_id as waiter, b.processlist_id as blocker, w.blocking_engine_transaction_id as blocker_trx,
-  null as mode, null as relation
+  r.processlist_id as waiter, b.processlist_id as blocker, w.blocking_engine_transaction_id as blocker_trx
 from performance_schema.data_lock_waits w
 left join performance_schema.threads r on r.thread_id = w.requesting_thread_id
 left join performance_schema.threads b on b.thread_id = w.blocking_thread_id""",
     grant="performance_schema",
 )
-# Here the list of locks holds only those that are waited for, and the waiting ones. On MariaDB a reader that waits has
-# the number 0, like all other readers: who waits is known by the lock that is asked for.
+# Everybody in a queue waits for all those ahead, and these tables know no index: joined by the server, some hundreds of
+# waiters for one row would take it longer than there is time. On MariaDB a reader that waits has the number 0, like all
+# other readers, so that who waits is known by the lock that is asked for.
 ROW_LOCKS = Statement(
     "row_locks",
     """select /*+ max_execution_time(%(ms)s) set_var(sql_select_limit=4294967295) set_var(sql_big_selects=1) */
-  r.trx_mysql_thread_id as waiter, w.blocking_trx_id as blocker_trx, l.lock_mode as mode, l.lock_table as relation
-from information_schema.innodb_lock_waits w
-join information_schema.innodb_trx r on r.trx_requested_lock_id = w.requested_lock_id
-left join information_schema.innodb_locks l on l.lock_id = w.requested_lock_id""",
+  requested_lock_id as wanted, blocking_trx_id as blocker_trx
+from information_schema.innodb_lock_waits""",
+    grant="process",
+)
+# Only those that are waited for, and the waiting ones.
+LOCKED_ROWS = Statement(
+    "locked_rows",
+    """select /*+ max_execution_time(%(ms)s) set_var(sql_select_limit=4294967295) set_var(sql_big_selects=1) */
+  lock_id as id, lock_mode as mode, lock_table as relation
+from information_schema.innodb_locks""",
     grant="process",
 )
 
@@ -289,6 +295,7 @@ def plan(product: str, version: tuple[int, ...], facts: frozenset[Fact]) -> Iter
         yield BACKLOG_MARIADB if product == MARIADB else BACKLOG_MYSQL
     if Fact.LOCKS in facts and not has_data_locks(product, version):
         yield ROW_LOCKS
+        yield LOCKED_ROWS
     yield from _from_performance_schema(product, version, facts)
     if Fact.AUDITOR in facts:
         yield GRANTS
