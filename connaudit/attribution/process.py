@@ -18,7 +18,7 @@ from connaudit.attribution import Confidence
 from connaudit.attribution.evidence import Client
 from connaudit.attribution.sockets import Tcp, Unix, tcp, unix
 from connaudit.dataclass import dataclass
-from connaudit.snapshot import Address, Process, Session, Snapshot
+from connaudit.snapshot import Address, Kind, Process, Session, Snapshot
 from connaudit.sqltext import without_passwords
 
 PATIENCE = 2.0  # seconds for the whole search
@@ -51,6 +51,8 @@ def client_of(session: Session, address: Address) -> Client:
     """Return the client of a session on the server at `address`, or why it was not found."""
     if not _PROC.joinpath("self/fd").exists():
         return Client(why_not="clients are only found on Linux")
+    if session.kind in (Kind.INTERNAL, Kind.JOB):
+        return Client(why_not="it is work of the server's own")
     if session.client is None:
         return Client(why_not="the server does not tell where the client is")
     until = time.monotonic() + PATIENCE

@@ -11,7 +11,7 @@ import pytest
 from connaudit.attribution import Confidence
 from connaudit.attribution.process import client_of
 from connaudit.attribution.sockets import tcp, unix
-from connaudit.snapshot import Address
+from connaudit.snapshot import Address, Kind
 from tests.attribution.conftest import Hold, seen, session_of
 from tests.builders import ADDRESS, session
 from tests.servers import Running
@@ -67,6 +67,11 @@ def test_a_client_by_unix_socket_is_found(postgres: Running, hold: Hold) -> None
     assert [process.pid for process in client.processes] == [holder.pid]
     assert client.processes[0].connections == 1
     assert client.socket == f"Unix socket {postgres.socket}/.s.PGSQL.{postgres.port}"
+
+
+def test_what_the_server_does_of_its_own_has_no_client() -> None:
+    for kind in (Kind.INTERNAL, Kind.JOB):
+        assert client_of(session(kind=kind), ADDRESS).why_not == "it is work of the server's own"
 
 
 def test_a_client_of_mysql_by_unix_socket_says_who_it_is(mysql: Running, hold: Hold) -> None:

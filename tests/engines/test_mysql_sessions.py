@@ -244,9 +244,10 @@ def test_a_scheduled_event_is_no_connection(mysql_any: Running) -> None:
         mysql_any.terminate(job.id)
     finally:
         mysql_any.reload(event_scheduler=before)
-    assert job.state is State.ACTIVE
+    assert (job.state, job.client) == (State.ACTIVE, None)
     assert taken.capacity.used == sum(s.kind is Kind.CLIENT for s in taken.sessions)
-    assert any(s.kind is Kind.INTERNAL for s in taken.sessions)  # the scheduler itself
+    (scheduler,) = (s for s in taken.sessions if s.kind is Kind.INTERNAL)
+    assert scheduler.client is None
 
 
 def test_guards_are_in_seconds(mysql_any: Running) -> None:

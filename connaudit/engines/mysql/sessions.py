@@ -42,7 +42,8 @@ def session(row: Row, known: Known) -> Session:
     id_ = whole(row["id"]) or 0
     user, command = words(row["user"]), text(row["command"]) or ""
     kind = _kind(user, command, row["info"] is not None)
-    host, port = address(text(row["host"]))
+    # The server's own threads have a host, too: its own, or that of whoever defined the event.
+    host, port = address(text(row["host"])) if kind in (Kind.CLIENT, Kind.REPLICATION) else (None, None)
     last = known.lasts.get(id_, Last())
     idle = command == "Sleep" and user != _NOBODY_YET
     state_age, is_bound = _state_age(row, idle, last, known)
