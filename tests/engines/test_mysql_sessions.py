@@ -15,7 +15,7 @@ from connaudit.engines.mysql.sessions import session as as_session
 from connaudit.snapshot import Fact, Kind, Snapshot, State
 from connaudit.targets import Host
 from tests.engines.mysql import ALL, session, snapshot, target
-from tests.servers import Client, Running, until
+from tests.servers import Client, Role, Running, until
 
 COUNT = frozenset({Fact.SESSIONS, Fact.STATES})
 
@@ -248,6 +248,17 @@ def test_a_scheduled_event_is_no_connection(mysql_any: Running) -> None:
     assert taken.capacity.used == sum(s.kind is Kind.CLIENT for s in taken.sessions)
     (scheduler,) = (s for s in taken.sessions if s.kind is Kind.INTERNAL)
     assert scheduler.client is None
+
+
+def test_an_account_named_like_the_servers_own_threads_hides_nobody(mysql_any: Running) -> None:
+    sly = Role("system user", "sly-s3cr3t")
+    mysql_any.ask(f"create user 'system user'@'%' identified by '{sly.password}'")
+    try:
+        with mysql_any.session(sly, database="") as client:
+            found = session(snapshot(target(mysql_any)), client.id)
+    finally:
+        mysql_any.ask("drop user 'system user'@'%'")
+    assert (found.kind, found.user) == (Kind.CLIENT, "system user")
 
 
 def test_guards_are_in_seconds(mysql_any: Running) -> None:

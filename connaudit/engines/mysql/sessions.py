@@ -41,9 +41,10 @@ def session(row: Row, known: Known) -> Session:
     """Return one row of the processlist with everything that is known of it."""
     id_ = whole(row["id"]) or 0
     user, command = words(row["user"]), text(row["command"]) or ""
-    kind = _kind(user, command, row["info"] is not None)
-    # The server's own threads have a host, too: its own, or that of whoever defined the event.
-    host, port = address(text(row["host"])) if kind in (Kind.CLIENT, Kind.REPLICATION) else (None, None)
+    host, port = address(text(row["host"]))
+    kind = _kind(user, command, row["info"] is not None, has_port=port is not None)
+    if kind not in (Kind.CLIENT, Kind.REPLICATION):
+        host = None  # the server's own threads have one, too, if only that of whoever defined the event
     last = known.lasts.get(id_, Last())
     idle = command == "Sleep" and user != _NOBODY_YET
     state_age, is_bound = _state_age(row, idle, last, known)
@@ -57,7 +58,7 @@ def session(row: Row, known: Known) -> Session:
         backend=command or None,
         is_self=id_ == known.own,
         state=_state(user, command, kind, open_one),
-        user=None if user in (*_INTERNAL_USERS, _NOBODY_YET) else user,
+        user=None if kind is Kind.INTERNAL or user == _NOBODY_YET else user,
         database=words(row["db"]),
         application=dict(attributes).get("program_name"),
         client=host,
@@ -79,12 +80,15 @@ def session(row: Row, known: Known) -> Session:
     )
 
 
-def _kind(user: str | None, command: str, has_text: bool) -> Kind:
-    """Tell connections from the server's own threads, which have rows of the same form."""
+def _kind(user: str | None, command: str, has_text: bool, has_port: bool) -> Kind:
+    """Tell connections from the server's own threads, which have rows of the same form.
+
+    Accounts may have the names of those, but they come from somewhere.
+    """
     if command.startswith("Binlog Dump"):
         return Kind.REPLICATION
     # INSERT DELAYED is done by a thread of the server's, which waits for more.
-    if user in _INTERNAL_USERS or command in ("Daemon", "Delayed insert"):
+    if (user in _INTERNAL_USERS and not has_port) or command in ("Daemon", "Delayed insert"):
         return Kind.INTERNAL
     # The body of a scheduled event runs under its definer's name, as a thread that forever connects.
     return Kind.JOB if command == "Connect" and user != _NOBODY_YET and has_text else Kind.CLIENT
