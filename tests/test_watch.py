@@ -335,3 +335,26 @@ def test_a_fleet_that_is_larger_than_the_limit_of_open_files_is_not_watched() ->
     assert (done.returncode, done.stdout) == (3, "")
     assert "a connection is kept to each of 40 targets" in done.stderr
     assert "ulimit -n" in done.stderr
+
+
+def test_a_history_that_fails_for_a_while_ends_no_watch(tmp_path: Path, postgres: Running) -> None:
+    state = tmp_path / "state"
+    state.touch()  # no directory: nothing can be stored there
+    variables = {**env(postgres), "XDG_STATE_HOME": str(state)}
+    once = connaudit("watch", "--record", "--count", "1", env=variables)
+    assert (once.status, len(lines(once.out)), once.err.count("[history]\n")) == (3, 1, 1)
+    process = begin("watch", "--record", "--interval", "1s", env=variables)
+    assert process.stdout
+    for _ in range(2):
+        assert json.loads(process.stdout.readline())["status"] == "ok"
+    state.unlink()
+    until(lambda: '"kind": "target"' in connaudit("history", "export", env=variables).out, 20, every=0.5)
+    process.terminate()
+    result = finish(process)
+    assert (result.status, result.err.count("[history]\n")) == (-signal.SIGTERM, 1)  # not at each sample
+
+
+def test_watch_speaks_of_every_sample_and_says_so(postgres: Running) -> None:
+    result = connaudit("watch", "--changes-only", env=env(postgres))
+    assert (result.status, result.out) == (3, "")
+    assert "watch tells every sample" in result.err

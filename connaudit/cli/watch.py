@@ -12,7 +12,7 @@ import click
 
 from connaudit import __version__, saved
 from connaudit.cli import output, signals
-from connaudit.cli.auditing import PEOPLES_FORMATS, exit_status, parameters, style_of, tell_fields
+from connaudit.cli.auditing import PEOPLES_FORMATS, error_text, exit_status, parameters, style_of, tell_fields
 from connaudit.cli.flags import click_option, given
 from connaudit.cli.helpful import Helpful
 from connaudit.cli.planning import Invocation, muster, set_up
@@ -21,12 +21,13 @@ from connaudit.cli.screen import Keys, Screen
 from connaudit.cli.settings import SETTINGS, Setting, Sources, Values, fail_on, positive_duration, whole
 from connaudit.cli.watching import Look, Watch
 from connaudit.diagnostics import NAMES, Diagnostic, diagnostic
-from connaudit.errors import UsageError
+from connaudit.errors import HistoryError, UsageError
 from connaudit.render import Run, render
 from connaudit.report import Status, worst
 from connaudit.units import format_duration
 
 SHORTEST = 1.0  # seconds between two samples
+PATIENCE = 5.0  # seconds that a history is waited for, sample by sample
 FORMATS = ("table", "wide", "ndjson")
 DEFAULT = "count"
 
@@ -101,6 +102,8 @@ def run(call: Invocation, asked: Sequence[Diagnostic]) -> int:
     setup = set_up(call)
     if setup.settings["from"]:
         raise UsageError("--from: watch looks at servers; connaudit leaks --from judges a series that was saved")
+    if setup.settings["changes-only"] and setup.settings.is_given("changes-only"):
+        raise UsageError("--changes-only: watch tells every sample", hint="connaudit check --changes-only, by cron")
     if setup.settings["fields"] == ("help",):
         return tell_fields(asked, setup.settings)
     setup = replace(setup, settings=setup.settings.replaced(json=False, format=format_of(setup.settings)))
@@ -118,7 +121,7 @@ def run(call: Invocation, asked: Sequence[Diagnostic]) -> int:
         if isinstance(show, Picture) and interrupted.number == signal.SIGINT:
             return int(Status.OK)
         raise
-    return int(exit_status(watch.outcomes, setup.settings))
+    return int(worst([exit_status(watch.outcomes, setup.settings), Status.UNKNOWN if show.lost else Status.OK]))
 
 
 def pace_of(call: Invocation) -> Pace:
@@ -158,6 +161,8 @@ class Lines:
         self._settings = watch.setup.settings
         self._style = style_of(self._settings, watch.setup.call.environment)
         self.public = output.public_words(watch.fleet.targets)
+        self.lost = False  # whether any look could not be stored
+        self._told = ""  # what was last said of the history
 
     def __call__(self, looks: Sequence[Look]) -> None:
         """Write looks, and keep them where that is asked for."""
@@ -171,9 +176,21 @@ class Lines:
         if path:
             output.append(output.scrubbed(saved.to_text([look.sample]), self.public), path, private=True)
         if self._settings["record"]:
-            from connaudit.cli.remembering import record
+            self._record(look)
 
-            record(self._watch.setup, {look.sample.target: look.sample.taken}, look.begun.moment)
+    def _record(self, look: Look) -> None:
+        """Store a look; a history that fails ends no watch, and is told of when its failure is a new one."""
+        from connaudit.cli.remembering import history
+
+        try:
+            with history(self._watch.setup, seconds=PATIENCE) as store:
+                store.record({look.sample.target: look.sample.taken}, look.begun.moment.timestamp())
+        except HistoryError as error:
+            if error_text(error) != self._told:
+                output.say(error_text(error), self.public)
+            self._told, self.lost = error_text(error), True
+        else:
+            self._told = ""
 
     def _write(self, text: str) -> None:
         if self._settings["output"] in (None, "-"):
