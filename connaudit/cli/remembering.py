@@ -17,7 +17,7 @@ from connaudit.targets.parse import is_dsn, parse
 from connaudit.units import parse_duration
 
 STORED = frozenset({Fact.SESSIONS, Fact.STATES})  # what must be read to be stored
-LEAST = 2.0  # seconds that a history is waited for, be there no time left
+LEAST = 5.0  # seconds that a history is waited for, be there no time left
 _KEPT = {"keep_raw": "raw", "keep_hourly": "hourly"}
 
 
