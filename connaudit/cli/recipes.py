@@ -105,5 +105,5 @@ spec:
                 - { name: config, mountPath: /etc/connaudit, readOnly: true }
           volumes:
             - name: config
-              secret: { secretName: connaudit }
+              secret: { secretName: connaudit, defaultMode: 0400 }  # with passwords in it, for nobody else
 """
