@@ -45,7 +45,7 @@ def test_ages_and_names_are_written_as_ever(postgres_any: Running, set_for_odd: 
 
 
 def test_only_our_own_time_limits_end_what_we_ask(postgres_any: Running, set_for_odd: Set) -> None:
-    set_for_odd(statement_timeout=100, lock_timeout="'1min'")
+    set_for_odd(statement_timeout=100, lock_timeout="'1min'", exit_on_error="on")
     if postgres_any.version >= (17,):
         set_for_odd(transaction_timeout=100)
     with Following([target(postgres_any, ODD)], frozenset({Fact.SESSIONS})) as kept:

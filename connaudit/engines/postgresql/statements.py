@@ -19,6 +19,8 @@ OUR_OWN = {
     "bytea_output": "escape",
     "extra_float_digits": "1",
     "quote_all_identifiers": "off",
+    "exit_on_error": "off",
+    "jit": "off",
 }
 
 
