@@ -8,12 +8,22 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 
+
+def _nesting(depth: int) -> str:
+    """Return a pattern for a comment with so many others in each other; the innermost ends where it ends first."""
+    if not depth:
+        return r"/\*(?:[^*]|\*(?!/))*(?:\*/|\Z)"
+    return rf"/\*(?:[^*/]|\*(?!/)|/(?!\*)|{_nesting(depth - 1)})*(?:\*/|\Z)"
+
+
 # How the two families write strings. PostgreSQL knows backslash escapes only in E'', MySQL everywhere; what
 # PostgreSQL writes in double quotes are names, what MySQL writes so are strings (unless ANSI_QUOTES is set).
-_POSTGRESQL = r"""
-      (?P<comment> /\*(?:[^*]|\*(?!/))*(?:\*/|\Z) | --[^\r\n]* )
+# PostgreSQL's comments nest. Its sessions with standard_conforming_strings off know escapes everywhere: where an odd
+# backslash stands before a quote nobody knows where the string ends, and all that follows is taken for one.
+_POSTGRESQL = rf"""
+      (?P<comment> {_nesting(3)} | --[^\r\n]* )
     | (?P<string>  [eE]'(?:[^'\\]|''|\\.)*(?:'|\\?\Z)
-                 | (?:[nNbBxX]|[uU]&)?'(?:[^']|'')*(?:'|\Z)
+                 | (?:[nNbBxX]|[uU]&)?'(?:[^'\\]|''|\\\\|\\(?!'))*(?:'|\\'.*\Z|\Z)
                  | \$(?P<tag>[^\W\d]\w*|)\$.*?(?:\$(?P=tag)\$|\Z) )
     | (?P<name>    "(?:[^"]|"")*(?:"|\Z) | \$\d+ | [^\W\d][\w$]* )
 """

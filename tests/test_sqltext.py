@@ -24,6 +24,9 @@ SECRET = "s3cr3t"
         f"select 1 /* {SECRET} */",
         f"select 1 /* {SECRET}",
         f"select 'C:\\', '{SECRET}'",
+        f"select 'it\\'s {SECRET}'",  # with standard_conforming_strings off
+        f"select 1 /* outer /* inner */ {SECRET} */",
+        f"select 1 /* a /* b /* c */ */ {SECRET} */",
         f"insert into t values (1, '{SECRET}'), (2, $q${SECRET}$q$)",
     ],
 )
@@ -58,6 +61,9 @@ def test_no_literal_of_mysql_is_shown(statement: str) -> None:
         ('SAVEPOINT "s140509717722816_x1"', 'SAVEPOINT "s140509717722816_x1"'),
         ("select 1.5e-3, 0xFF, .5", "select ?"),
         ("select\n\t1", "select ?"),
+        (r"select 'C:\\temp\\' || a, '\d+' from t", "select ? || a, ? from t"),
+        ("select 1 /* a /* b */ c */ from t", "select ? from t"),
+        ("select 4 / 2, a /b, c", "select ? / ?, a /b, c"),
         ("", ""),
     ],
 )
