@@ -213,7 +213,7 @@ def test_who_uses_a_table_that_is_flushed_is_guessed_and_no_cure_is_offered_that
     report = stage.report()
     assert [(row["pid"], row["role"]) for row in report["rows"]] == [(reader.id, "candidate"), (flush.id, "waiter")]
     (gap,) = (gap for gap in report["gaps"] if gap["fact"] == "locks")
-    assert ("to flush" in gap["why"], gap["cure"]) == (True, None)
+    assert ("flushed" in gap["why"], gap["cure"]) == (True, None)
 
 
 def test_people_get_a_tree_without_knowing_json(postgres: Running, on: On) -> None:
