@@ -222,6 +222,7 @@ def test_no_timeout_is_recommended_that_is_set_already() -> None:
     assert name in hints(run(ROOT, waiter, guards=(Guard(name, 300.0, overrides=(("@shop", 0.0),)),)))
     assert name not in hints(run(ROOT, waiter))
     off = (Guard(name, 0.0),)
+    assert "on the primary" in hints(run(ROOT, waiter, guards=off, server=replace(POSTGRESQL, replica=True)))
     assert name not in hints(run(replace(ROOT, user="oid 16444 (dropped)"), waiter, guards=off))
     assert name not in hints(run(replace(ROOT, kind=Kind.REPLICATION), waiter, guards=off))
 

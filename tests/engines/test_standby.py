@@ -139,5 +139,7 @@ def test_a_standby_is_one_until_it_is_promoted(pair: Pair) -> None:
     _, standby = pair
     with Following([postgresql.target(standby)], postgresql.ALL) as kept:
         assert postgresql.sample(kept).server.replica
+        with standby.session():
+            assert {gap.cure for gap in take(standby, "plain").gaps} == {"GRANT pg_monitor TO plain, on the primary"}
         standby.ask("select pg_promote(false)")
         until(lambda: not postgresql.sample(kept).server.replica, within=30)

@@ -62,15 +62,21 @@ def _cure(result: Result) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """Who we are (quoted), of what we are a member, and of which release the server is: what a grant depends on."""
+    """Who we are (quoted), of what we are a member, and what the server is: what a grant depends on."""
 
     role: str
     member_of: str | None
     version: int
+    replica: bool = False  # where nothing can be granted
 
     @property
     def statement(self) -> str:
-        """Return what would show us all; a member that sees nothing does not inherit."""
+        """Return what would show us all."""
+        return self._statement + (", on the primary" if self.replica else "")
+
+    @property
+    def _statement(self) -> str:
+        """Return it as it is executed; a member that sees nothing does not inherit."""
         if self.member_of is None:
             return f"GRANT pg_monitor TO {self.role}"
         if self.version >= INHERIT_IN_GRANTS:

@@ -196,7 +196,8 @@ def _gaps(rows: list[SessionRow], settings: list[guards.SettingRow], grant: gaps
 def _grant(server: ServerRow, connection: Connection, answers: Answers) -> gaps.Grant:
     (row,) = read(answers.told.get("ourselves"), OurselvesRow) or [OurselvesRow(connection.login[0].encode(), None)]
     member_of = row.member_of.decode() if row.member_of else None
-    return gaps.Grant(decode_name(row.role, server.encoding.decode()), member_of, int(server.version_num))
+    role = decode_name(row.role, server.encoding.decode())
+    return gaps.Grant(role, member_of, int(server.version_num), server.replica == b"t")
 
 
 def _auditor(server: ServerRow, connection: Connection, answers: Answers) -> Auditor:
