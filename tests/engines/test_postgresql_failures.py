@@ -356,6 +356,13 @@ def test_sentences_that_no_server_here_says(text: str, kind: type[TargetError]) 
     assert "FATAL" not in str(error)
 
 
+def test_a_line_that_rejects_is_not_taken_for_one_that_is_missing() -> None:
+    text = 'FATAL:  28000: pg_hba.conf rejects connection for host "10.0.0.9", user "u", database "d", no encryption'
+    error = of_connect(PLACE + text, "login", Target("t", "postgresql", (Host("db", 5432),)))
+    assert isinstance(error, LoginRefused)
+    assert "add a line" not in (error.hint or "")
+
+
 def test_a_certificate_of_another_name_is_no_matter_of_its_authority() -> None:
     text = PLACE + 'server certificate for "a" (and 1 other name) does not match host name "db"'
     error = of_connect(text, "tls", Target("t", "postgresql", (Host("db", 5432),)))

@@ -86,6 +86,7 @@ _RULES = (
     _Rule(r"certificate verify failed|server certificate|unable to verify", _of(TlsFailed), "check sslrootcert"),
     _Rule(r"private key|certificate file|sslmode|sslcert|sslkey|sslrootcert", _of(TlsFailed)),
     # Let in or not.
+    _Rule(r"pg_hba\.conf rejects", _of(LoginRefused), "a line of pg_hba.conf says so: change it, or come another way"),
     _Rule(
         r"pg_hba\.conf.*no encryption",
         _of(LoginRefused),
