@@ -304,17 +304,30 @@ def test_prepared_transactions_come_with_the_statement_that_ends_them(postgres_a
 def test_of_several_prepared_transactions_it_is_told_which_one_is_waited_for(
     postgres_any: Running, start: object
 ) -> None:
-    own = start(postgres_any, max_prepared_transactions=3)  # type: ignore[operator]
+    own = start(postgres_any, max_prepared_transactions=4)  # type: ignore[operator]
     own.ask("create table p as select id, 0 as n from generate_series(1, 3) as id")
-    with own.session(own.superuser) as client, own.session(own.superuser) as one, own.session(own.superuser) as two:
+    own.ask("create table q (n int)")
+    with (
+        own.session(own.superuser) as client,
+        own.session(own.superuser) as one,
+        own.session(own.superuser) as two,
+        own.session(own.superuser) as three,
+        own.session(own.superuser) as four,
+    ):
         for id_, gid in enumerate(("whole", "in a savepoint", "waited for by nobody"), 1):
             begin = ("begin", "savepoint s") if "savepoint" in gid else ("begin",)
             for statement in (*begin, f"update p set n = 1 where id = {id_}", f"prepare transaction '{gid}'"):
                 client.do(statement)
+        for statement in ("begin", "savepoint s", "lock q in share mode", "prepare transaction 'a table'"):
+            client.do(statement)
         one.start("update p set n = 2 where id = 1")
         two.start("update p set n = 2 where id = 2")
-        found = until(lambda: waits_of(snapshot(target(own)), one, two))
-    assert [(wait.blocked_by, wait.prepared) for wait in found] == [((0,), ("whole",)), ((0,), ("in a savepoint",))]
+        three.start("insert into q values (1)")
+        four.start("alter table p add m int")
+        found = until(lambda: waits_of(snapshot(target(own)), one, two, three, four))
+    assert all(0 in (wait.blocked_by or ()) for wait in found)
+    # Several of them hold a lock on the table that is to be altered.
+    assert [wait.prepared for wait in found] == [("whole",), ("in a savepoint",), ("a table",), ()]
 
 
 def waits_of(taken: Snapshot, *clients: Client) -> list[Wait]:

@@ -221,7 +221,8 @@ def waits(
     for row in rows:
         pid = leaders.get(row.pid, row.pid)
         asked = row if row.blocked_by is not None else by_pid.get(row.first, row)
-        told, gid = asked.blocked_by, prepared.get(asked.transaction or b"")
+        told = asked.blocked_by
+        gid = prepared.get(asked.transaction or b"") if told and b"0" in told.split() else None
         found[pid] = Wait(
             lock=row.locktype.decode(),
             relation=decode_name(row.relation, encoding) if row.relation else None,

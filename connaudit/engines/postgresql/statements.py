@@ -258,11 +258,13 @@ HOLDERS = {
 # waiters only the first of each queue is asked for: those behind it wait at least for the same holders. Names of tables
 # are left out while somebody locks pg_class, pg_namespace or their indexes (by oid, for names would wait as well).
 # It knows nothing of the process that replays WAL on a standby. That one alone can ask for an AccessExclusiveLock
-# there, and waits for whoever holds any other on the table.
+# there, and waits for whoever holds any other on the table. Prepared transactions are all 0 to it: which one is in the
+# way tells the transaction that is waited for, or that no other of them has anything of what is waited for.
 WAITERS = {
     12: """
         with lock as materialized (
-            select pid, locktype, database, relation, transactionid, mode, granted,
+            select pid, locktype, database, relation, page, tuple, virtualxid, transactionid, classid, objid, objsubid,
+                   virtualtransaction, mode, granted,
                    null::timestamptz as waitstart,
                    database in (0, (select datid from pg_stat_get_activity(pg_backend_pid()))) as is_ours,
                    first_value(pid) over (
@@ -271,17 +273,34 @@ WAITERS = {
                        order by pid
                    ) as first
             from pg_locks
-            where not granted or relation in (1259, 2615, 2662, 2663, 2684, 2685) and mode = 'AccessExclusiveLock'
+            where not granted or pid is null
+               or relation in (1259, 2615, 2662, 2663, 2684, 2685) and mode = 'AccessExclusiveLock'
         ), waiter as (
             select *,
                    count(*) filter (where not granted) over () as waiters,
                    bool_or(is_ours and relation in (1259, 2615, 2662, 2663, 2684, 2685)
                            and mode = 'AccessExclusiveLock') over () as names_are_locked
             from lock
+        ), prepared as materialized (
+            select held.locktype, held.database, held.relation, held.page, held.tuple, held.virtualxid,
+                   held.classid, held.objid, held.objsubid, left_one.transaction
+            from lock as held
+                 join lock as own on own.virtualtransaction = held.virtualtransaction
+                 join pg_prepared_xact() as left_one on left_one.transaction = own.transactionid
+            where held.pid is null and own.pid is null
         )
         select pid, locktype, mode, first,
                case when is_ours and names_are_locked is not true then relation::regclass end as relation,
-               transactionid as transaction,
+               coalesce(transactionid::text, (
+                   select min(held.transaction::text)
+                   from prepared as held
+                   where (held.locktype, held.database, held.relation, held.page, held.tuple, held.virtualxid,
+                          held.classid, held.objid, held.objsubid)
+                         is not distinct from
+                         (waiter.locktype, waiter.database, waiter.relation, waiter.page, waiter.tuple,
+                          waiter.virtualxid, waiter.classid, waiter.objid, waiter.objsubid)
+                   having count(distinct held.transaction::text) = 1
+               )) as transaction,
                date_part('epoch', clock_timestamp() - waitstart) as age,
                case when locktype = 'relation' and mode = 'AccessExclusiveLock' and pg_is_in_recovery()
                     then coalesce((
@@ -298,7 +317,8 @@ WAITERS = {
     """,
     14: """
         with lock as materialized (
-            select pid, locktype, database, relation, transactionid, mode, granted,
+            select pid, locktype, database, relation, page, tuple, virtualxid, transactionid, classid, objid, objsubid,
+                   virtualtransaction, mode, granted,
                    waitstart,
                    database in (0, (select datid from pg_stat_get_activity(pg_backend_pid()))) as is_ours,
                    first_value(pid) over (
@@ -307,17 +327,34 @@ WAITERS = {
                        order by waitstart, pid
                    ) as first
             from pg_locks
-            where not granted or relation in (1259, 2615, 2662, 2663, 2684, 2685) and mode = 'AccessExclusiveLock'
+            where not granted or pid is null
+               or relation in (1259, 2615, 2662, 2663, 2684, 2685) and mode = 'AccessExclusiveLock'
         ), waiter as (
             select *,
                    count(*) filter (where not granted) over () as waiters,
                    bool_or(is_ours and relation in (1259, 2615, 2662, 2663, 2684, 2685)
                            and mode = 'AccessExclusiveLock') over () as names_are_locked
             from lock
+        ), prepared as materialized (
+            select held.locktype, held.database, held.relation, held.page, held.tuple, held.virtualxid,
+                   held.classid, held.objid, held.objsubid, left_one.transaction
+            from lock as held
+                 join lock as own on own.virtualtransaction = held.virtualtransaction
+                 join pg_prepared_xact() as left_one on left_one.transaction = own.transactionid
+            where held.pid is null and own.pid is null
         )
         select pid, locktype, mode, first,
                case when is_ours and names_are_locked is not true then relation::regclass end as relation,
-               transactionid as transaction,
+               coalesce(transactionid::text, (
+                   select min(held.transaction::text)
+                   from prepared as held
+                   where (held.locktype, held.database, held.relation, held.page, held.tuple, held.virtualxid,
+                          held.classid, held.objid, held.objsubid)
+                         is not distinct from
+                         (waiter.locktype, waiter.database, waiter.relation, waiter.page, waiter.tuple,
+                          waiter.virtualxid, waiter.classid, waiter.objid, waiter.objsubid)
+                   having count(distinct held.transaction::text) = 1
+               )) as transaction,
                date_part('epoch', clock_timestamp() - waitstart) as age,
                case when locktype = 'relation' and mode = 'AccessExclusiveLock' and pg_is_in_recovery()
                     then coalesce((
