@@ -72,10 +72,44 @@ def audit(
     """
     plan = [plans(target) for target in targets]
     outcomes: dict[int, tuple[Outcome, ...]] = {}
+    servers: dict[int, object] = {}
     for index, taken in samples(targets, plan, budget, also):
         whole = hear(index, taken) if hear else taken
         outcomes[index] = judged(targets[index], (whole,), plan[index])
+        if isinstance(whole, Snapshot):
+            servers[index] = identity(whole)
+    for first, others in _repeated(servers):
+        outcomes[first] = _with_note(outcomes[first], [targets[index].name for index in others])
     return [outcomes[index] for index in range(len(targets))]
+
+
+def identity(snapshot: Snapshot) -> object:
+    """Return what two snapshots of one server have in common, by whatever address it was reached.
+
+    PostgreSQL tells to the microsecond when it was started; MySQL to the second, so that there only the address counts.
+    """
+    server, address = snapshot.server, snapshot.address
+    if server.engine == "postgresql" and server.started_at:
+        return server.engine, server.started_at, server.version_text
+    return server.engine, address.host, address.port
+
+
+def _repeated(servers: Mapping[int, object]) -> Iterator[tuple[int, list[int]]]:
+    """Yield the first place of each server that was looked at several times, and the others."""
+    places: dict[object, list[int]] = {}
+    for index, server in sorted(servers.items()):
+        places.setdefault(server, []).append(index)
+    yield from ((first, others) for first, *others in places.values() if others)
+
+
+def _with_note(outcomes: tuple[Outcome, ...], names: Sequence[str]) -> tuple[Outcome, ...]:
+    """Return the outcomes of a target, the first of which says that others are the same server."""
+    report, *rest = outcomes
+    if not isinstance(report, Report):
+        return outcomes
+    are = "is the same server" if len(names) == 1 else "are the same server"
+    note = f"{', '.join(names)} {are}: a look at one sees the connections of those at the others"
+    return replace(report, notes=(*report.notes, note)), *rest
 
 
 def samples(

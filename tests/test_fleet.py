@@ -58,3 +58,13 @@ def test_no_more_targets_are_open_at_once_than_jobs_say_whatever_their_engines()
         result = connaudit("count", "-j", "1", "-t", "500ms", env={"CONNAUDIT_TARGET": "\n".join(urls)})
     assert result.err.count("[timeout]") == 4
     assert result.seconds >= 2  # all at once: half a second
+
+
+def test_targets_that_are_one_server_are_noted_once(postgres: Running, mysql: Running) -> None:
+    variables = {"A": postgres.url(), "B": postgres.url(database="postgres"), "C": mysql.url(), "D": mysql.url()}
+    result = connaudit("count", "--json", *(f"env:{name}" for name in variables), env=variables)
+    noted = [[note for note in target["notes"] if "same server" in note] for target in result.json["targets"]]
+    assert [len(notes) for notes in noted] == [1, 0, 1, 0]
+    assert noted[0][0].startswith(f"127.0.0.1:{postgres.port}/postgres is the same server")
+    shown = connaudit("count", "-v", "env:A", "env:B", env=variables)
+    assert shown.out.count("is the same server") == 1
