@@ -61,11 +61,18 @@ class Configured:
             return f"variable {self.sources['password_env']}"
         return "config" if "password" in self.sources else self.target.password_from
 
-    def with_password(self, target: Target, environment: Mapping[str, str]) -> Target:
-        """Return the target with its password; ConfigError if it cannot be had."""
+    @property
+    def is_slow(self) -> bool:
+        """Whether its password comes from a command, which may take seconds."""
+        return "password_command" in self.sources
+
+    def with_password(
+        self, target: Target, environment: Mapping[str, str], seconds: float = secrets.COMMAND_SECONDS
+    ) -> Target:
+        """Return the target with its password; ConfigError if it cannot be had, or not in so many seconds."""
         for source in SOURCES:
             if source in self.sources:
-                secret = _fetch(source, self.sources[source], environment)
+                secret = _fetch(source, self.sources[source], environment, seconds)
                 return replace(target, password=secret, password_from=self.password_from)
         return target
 
@@ -341,9 +348,9 @@ def _readable(path: str) -> ConfigError:
     return ConfigError(f"{path} holds a password and is readable by others", hint=f"run: chmod 600 {path}")
 
 
-def _fetch(source: str, value: Any, environment: Mapping[str, str]) -> Secret:
+def _fetch(source: str, value: Any, environment: Mapping[str, str], seconds: float) -> Secret:
     if source == "password_command":
-        return secrets.from_command(value)
+        return secrets.from_command(value, seconds=seconds)
     if source == "password_file":
         return secrets.from_file(str(value), environment)
     if source == "password_env":

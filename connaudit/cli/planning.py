@@ -18,7 +18,10 @@ from connaudit.errors import ConfigError, ConnauditError, NotSetUp, UsageError
 from connaudit.options import Filter, Options, declared
 from connaudit.targets import Target
 from connaudit.targets.resolve import resolve
+from connaudit.targets.secrets import COMMAND_SECONDS
 from connaudit.thresholds import Condition, check_order, parse_condition
+
+COMMANDS = 32  # that print passwords, at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +124,12 @@ def muster(setup: Setup, asked: Sequence[Diagnostic], today: dt.date) -> Fleet:
     )
     plans: dict[str, Plan] = {}
     targets = []
-    for target in share(setup, found.targets):
-        own = configured.get(target.name) if target.origin == "config" else None
+    chosen = share(setup, found.targets)
+    owns = [configured.get(target.name) if target.origin == "config" else None for target in chosen]
+    for own, (target, secret_refused) in zip(owns, _with_secrets(chosen, owns, setup), strict=True):
         incomplete = found.refused.get(target.name)
-        whole, refused = (target, _refusal(incomplete)) if incomplete else _with_secret(target, own, setup)
-        targets.append(replace(whole, timeout=_timeout(own, setup)))
+        refused = _refusal(incomplete) if incomplete else secret_refused
+        targets.append(replace(target, timeout=_timeout(own, setup)))
         plans[target.name] = replace(plan_of(target, own, setup, asked, today), refused=refused)
     return Fleet(tuple(targets), plans, (*found.warnings, *expiries(setup, today)))
 
@@ -171,12 +175,29 @@ def _there_are(words: Sequence[str]) -> str | None:
     return f"there are {', '.join(words)}" if words else None
 
 
+def _with_secrets(
+    targets: Sequence[Target], owns: Sequence[Configured | None], setup: Setup
+) -> list[tuple[Target, NotSetUp | None]]:
+    """Return the targets with their passwords; commands that print them are run at once, as each may take seconds."""
+    if sum(own is not None and own.is_slow for own in owns) < 2:
+        return [_with_secret(target, own, setup) for target, own in zip(targets, owns, strict=True)]
+    from concurrent.futures import ThreadPoolExecutor
+
+    pool = ThreadPoolExecutor(COMMANDS)
+    try:
+        return list(pool.map(lambda target, own: _with_secret(target, own, setup), targets, owns))
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # a signal is not kept waiting
+
+
 def _with_secret(target: Target, own: Configured | None, setup: Setup) -> tuple[Target, NotSetUp | None]:
     """Return the target with its password; why it cannot be had is that target's trouble alone."""
     if own is None:
         return target, None
+    if own.is_slow and setup.left <= 0:
+        return target, NotSetUp("no time was left to fetch its password", hint="raise --deadline")
     try:
-        return own.with_password(target, setup.call.environment), None
+        return own.with_password(target, setup.call.environment, min(COMMAND_SECONDS, setup.left)), None
     except ConfigError as error:
         return target, _refusal(error)
 
