@@ -170,7 +170,7 @@ def _all(view: View, sessions: tuple[Session, ...]) -> Iterator[Gap]:
     elif view.has_process is None and hidden > 1:
         why = f"only {view.seen} of {view.connected} connections are visible"
         yield from (Gap(fact, why, view.grant_process) for fact in _ALL_SESSIONS)
-    elif view.has_process and hidden > 2 + 0.1 * (view.connected or 0):  # more than come and go within a moment
+    elif view.cure_of_the_list and hidden > 0:  # a mere difference is of those that come and go within a moment
         why = f"the server counts {view.connected} connections, and lists {view.seen} of them"
         yield from (Gap(fact, why, view.cure_of_the_list) for fact in _ALL_SESSIONS)
     yield from _of_applications(view)
