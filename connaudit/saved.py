@@ -14,6 +14,7 @@ from connaudit.options import Sql
 from connaudit.snapshot import Address, Fact, Gap, Snapshot
 from connaudit.units import instant
 
+ENGINES = ("postgresql", "mysql")  # whose snapshots are judged
 SCHEMA = 1  # of a failure; snapshots have a number of their own
 EVERYTHING = frozenset(Fact)
 
@@ -119,6 +120,8 @@ def _sample(document: Any) -> Sample:
         return _failed(document)
     snapshot = Snapshot.from_json(document)
     instant(snapshot.taken_at)
+    if snapshot.server.engine not in ENGINES:
+        raise ValueError(f"damaged snapshot: no engine is called {snapshot.server.engine!r}")
     sql = Sql(document.get("sql", Sql.MASKED))
     return Sample(snapshot.target, snapshot.server.engine, snapshot.address, snapshot.taken_at, told(snapshot), sql)
 

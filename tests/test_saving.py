@@ -179,6 +179,7 @@ LOST = json.loads(saved.to_text([a_sample(errors.Refused("no"))]))
         (GOOD | {"taken_at": "yesterday"}, "yesterday"),
         (GOOD | {"capacity": None}, "damaged"),
         ({"schema": GOOD["schema"]}, "damaged"),
+        (GOOD | {"server": GOOD["server"] | {"engine": "oracle"}}, "no engine is called 'oracle'"),
         (GOOD | {"sql": "all"}, "all"),
         (LOST | {"address": "db"}, "address"),
         (LOST | {"message": 5}, "message"),
