@@ -4,6 +4,7 @@ A sample is one JSON object; several of them are one object a line, those of a t
 stand in it as far as its user was to see them: raw, masked, or not at all.
 """
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 from typing import Any
@@ -99,7 +100,7 @@ def _documents(text: str) -> Iterator[Any]:
     """Yield JSON values that follow each other, be it one a line or laid out by somebody."""
     import json
 
-    decoder = json.JSONDecoder()
+    decoder = json.JSONDecoder(parse_float=_finite, parse_constant=_finite)
     place, end = 0, len(text.rstrip())
     while place < end:
         if text[place].isspace():
@@ -111,6 +112,13 @@ def _documents(text: str) -> Iterator[Any]:
             line = text.count("\n", 0, place) + 1
             raise UsageError(f"what begins on line {line} is not JSON, or is cut off") from None
         yield value
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):  # Python writes and reads it; JSON has none
+        raise ValueError(text)
+    return number
 
 
 def _sample(document: Any) -> Sample:

@@ -199,6 +199,15 @@ def test_a_damaged_file_is_refused_on_one_line(tmp_path: Path, document: Any, wh
     assert result.err.count("\n") == 1
 
 
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])
+def test_what_is_no_number_is_no_json(tmp_path: Path, number: str) -> None:
+    path = tmp_path / "f.json"
+    path.write_text(json.dumps(GOOD | {"taken_at": 5}).replace(": 5", f": {number}"))
+    result = connaudit("count", "--from", str(path))
+    assert (result.status, result.out) == (3, "")
+    assert "line 1 is not JSON" in result.err
+
+
 @pytest.mark.parametrize(
     "content", [b"", b" \n", b'{"schema": "connaudit.snap', b"\x1f\x8b\x08\x00\xff", b"[" * 100_000]
 )
