@@ -125,6 +125,18 @@ def test_a_history_of_nothing_is_not_shown_as_a_table_of_nothing(postgres: Runni
         assert f"{file(home)}: nothing was ever recorded there; connaudit record does [history]" in result.err
 
 
+def test_every_record_of_an_export_follows_the_schema(server: Running, home: Path) -> None:
+    with server.session(server.app, "select 1"):
+        for url in (server.url(), DEAD):
+            connaudit("record", "env:U", env={**env(home), "U": url})
+    past(home, hours=30, slope=0)
+    assert connaudit("history", "prune", env=env(home)).status == 0  # sums up
+    records = stored(home)
+    assert {record["kind"] for record in records} == {"target", "group", "target_hour", "group_hour"}
+    for record in records:
+        validator("history-export").validate(record)
+
+
 def test_whoever_wants_to_know_is_told(postgres: Running, home: Path) -> None:
     result = connaudit("record", "env:DATABASE_URL", DEAD, "-v", env=env(home, postgres))
     assert result.out == f"1 of 2 targets answered; stored in {file(home)}\n"

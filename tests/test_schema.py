@@ -59,6 +59,15 @@ def test_the_names_of_all_schemas_are_listed() -> None:
     assert "targets-test" in connaudit("schema", "targets", "test").json["title"]
 
 
+@pytest.mark.parametrize("check", ["count", "check"])
+def test_a_line_of_watch_follows_the_schema_of_what_it_watches(check: str, postgres: Running) -> None:
+    printed = connaudit("schema", "watch", check)
+    assert printed.json == schema(check, "ndjson")
+    lines = connaudit("watch", check, "--count", "1", env={"DATABASE_URL": postgres.url()}).out.splitlines()
+    assert len(lines) == 1
+    validator(check, "ndjson").validate(json.loads(lines[0]))
+
+
 def test_a_command_that_writes_no_json_is_refused() -> None:
     result = connaudit("schema", "demo")
     assert (result.status, "count" in result.err) == (3, True)

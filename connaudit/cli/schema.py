@@ -9,7 +9,7 @@ from connaudit.cli import output
 from connaudit.cli.helpful import Helpful
 from connaudit.diagnostics import NAMES, diagnostic
 from connaudit.errors import UsageError
-from connaudit.render.schema import Part, Schema, of_audit, of_listing
+from connaudit.render.schema import Part, Schema, of_audit, of_export, of_listing
 from connaudit.report import Column
 
 HELP = """The JSON Schema of what COMMAND writes with --json, or a line of it with -f ndjson.
@@ -23,6 +23,9 @@ APART = {
     "inspect": "inspect",
     "targets-test": "reach",
 }  # commands of diagnostics that `check` does not ask
+
+
+EXPORT = "history-export"  # lines alone
 
 
 def listings() -> Mapping[str, tuple[Column, ...]]:
@@ -41,11 +44,16 @@ def listings() -> Mapping[str, tuple[Column, ...]]:
 
 def names() -> tuple[str, ...]:
     """Return the commands whose JSON has a schema."""
-    return (*NAMES, "check", *APART, *listings())
+    return (*NAMES, "check", *APART, *listings(), EXPORT)
 
 
 def schema(command: str, form: str) -> Schema:
     """Return the schema of a command's JSON or of a line of its NDJSON; UsageError if it writes none."""
+    first, _, rest = command.partition("-")
+    if first == "watch":  # writes what it watches, a line for each look
+        return schema(rest or "count", "ndjson")
+    if command == EXPORT:
+        return of_export()
     if command in listings():
         return of_listing(command, listings()[command], form)
     if command == "check":

@@ -86,6 +86,22 @@ def of_listing(command: str, columns: Sequence[Column], form: str) -> Schema:
     return _document(name, _object(properties))
 
 
+def of_export() -> Schema:
+    """Return the schema of a line of `history export`: a sample or an hour, of a target or of a group of sessions."""
+    group = {"db": _TEXT, "user": _TEXT, "app": _TEXT, "client": _TEXT, "state": _TEXT}
+    hour = {"min": _INTEGER, "p10": _INTEGER, "avg": _NUMBER, "max": _INTEGER}
+    told = {"usable": _INTEGER, "started_at": _TIME}
+    kinds: Mapping[str, Schema] = {
+        "target": {"up": {"type": "boolean"}, "error": _TEXT, "used": _INTEGER, **told},
+        "group": {**group, "sessions": _INTEGER, "oldest_seconds": _INTEGER},
+        "target_hour": {**hour, **told, "samples": _INTEGER},
+        "group_hour": {**group, **hour},
+    }
+    common = {"target": {"type": "string"}, "at": {"type": "string", "format": "date-time"}}
+    records = [_object({"kind": {"const": kind}, **common, **fields}) for kind, fields in kinds.items()]
+    return _document(f"connaudit.history-export/{lists.VERSION}#record", {"anyOf": records})
+
+
 def _document(name: str, schema: Schema) -> Schema:
     return {"$schema": DIALECT, "title": name, **schema}
 
