@@ -154,6 +154,15 @@ def test_no_terminal_is_too_narrow(postgres: Running, columns: int) -> None:
     assert pid, result.out
 
 
+@pytest.mark.parametrize("told", ["", "0", "-5", "wide", "\u00b2", "99999"])
+def test_a_terminal_that_does_not_know_its_width_is_taken_at_what_it_says_or_at_80(
+    postgres: Running, told: str
+) -> None:
+    result = on_terminal("count", "--no-color", columns=0, rows=0, env={**env(postgres), "COLUMNS": told})
+    assert (result.status, result.err) == (0, "")
+    assert "usable connections" in result.out
+
+
 def test_a_full_disk_is_said_in_one_line(postgres: Running) -> None:
     with open("/dev/full", "wb") as full:
         result = finish(begin("count", env=env(postgres), out=full.fileno()))

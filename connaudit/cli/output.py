@@ -35,7 +35,7 @@ def terminal_width(environment: Mapping[str, str], stream: TextIO | None) -> int
     except (OSError, ValueError):
         columns = 0
     told = environment.get("COLUMNS", "")
-    return columns or (int(told) if told.isdigit() else 0) or 80
+    return columns or (int(told) if told.isascii() and told.isdigit() else 0) or 80
 
 
 def scrubbed(text: str, public: Iterable[str] = ()) -> str:
