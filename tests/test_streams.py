@@ -232,6 +232,15 @@ def test_a_report_replaces_a_file_at_once_and_is_readable_as_the_umask_says(post
     assert [path.name for path in tmp_path.iterdir()] == ["report.prom"]
 
 
+def test_a_file_is_written_when_all_is_well_as_well(postgres: Running, tmp_path: Path) -> None:
+    place = tmp_path / "report.txt"
+    place.write_text("CRITICAL since yesterday")
+    result = connaudit("count", "-q", "-o", str(place), env=env(postgres))
+    assert (result.status, result.out, result.err) == (0, "", "")
+    assert "OK" in place.read_text()
+    assert connaudit("count", "-q", "-o", "/dev/stdout", env=env(postgres)).out == ""
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

@@ -142,7 +142,8 @@ def conclude(setup: Setup, audited: Audited, begun: Begun, style: Style, write: 
     errors = list(dict.fromkeys(errors))  # a history that cannot be had is wanted for several things
     status = worst([exit_status(outcomes, settings), Status.UNKNOWN if errors else Status.OK])
     is_news = changes is None or changes.spoken or bool(errors)
-    is_silent = settings["quiet"] and status is Status.OK
+    # A file that is asked for is written all the same: what it held yesterday is not true today.
+    is_silent = settings["quiet"] and status is Status.OK and output.is_stream(settings["output"])
     if is_silent and changes and changes.recovered:  # whoever was told of trouble is told of its end, too
         write(output.scrubbed(changes.recovered, output.public_words(audited.fleet.targets)), settings["output"])
     if is_news and not is_silent:

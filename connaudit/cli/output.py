@@ -135,6 +135,15 @@ def _discard_stdout() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
+def is_stream(destination: str | None) -> bool:
+    """Return whether a report goes to somebody who reads it now, rather than into a file."""
+    return destination in (None, "-") or _is_special(str(destination))
+
+
+def _is_special(path: str) -> bool:
+    return os.path.exists(path) and not os.path.isfile(path)  # /dev/stdout, a named pipe
+
+
 def write_all(chunks: Iterable[str], destination: str | None) -> None:
     """Write what is too much for one text: to stdout as it comes, or in place of a file that is for its owner alone."""
     if destination not in (None, "-"):
@@ -155,7 +164,7 @@ def replace_file(text: str, path: str, *, private: bool = False) -> None:
 def _replace_file(chunks: Iterable[str], path: str, mode: int) -> None:
     data = (chunk.encode("utf-8", "backslashreplace") for chunk in chunks)
     try:
-        if os.path.exists(path) and not os.path.isfile(path):  # /dev/stdout, a named pipe: nothing to rename over
+        if _is_special(path):  # nothing to rename over
             with open(path, "wb") as special:
                 special.writelines(data)
         else:
