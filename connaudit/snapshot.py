@@ -92,6 +92,7 @@ class Transaction:
     snapshot: bool | None = None  # keeps an old snapshot or read view: holds back vacuum or purge
     # PostgreSQL: transactions since the one it holds back vacuum at, in its own database; None: it holds back nothing
     horizon_age: int | None = None
+    horizon_is_own: bool = False  # that one is itself: what others hold back as far, they do because it is open
     locks: int | None = None  # tables locked (PostgreSQL: relation locks granted; InnoDB: tables locked)
     strongest_lock: str | None = None  # the strongest of them, in the server's words
     rows_locked: int | None = None  # InnoDB, an estimate by the server

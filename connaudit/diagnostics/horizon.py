@@ -30,6 +30,13 @@ class _Cost:
     sentence: str
     catalogs_only: bool = False
     is_unused: bool = False  # a slot that nobody reads
+    is_cause: bool = False  # holds it back by its own transaction, which every snapshot taken since has to heed
+    age: float = 0.0  # seconds
+
+    @property
+    def weight(self) -> tuple[int, bool, float]:
+        """Return what makes one the culprit: how far, whether others do so only because of it, and for how long."""
+        return self.by, self.is_cause, self.age
 
 
 def holds_back(held: Transaction | None, server: Server) -> str | None:
@@ -97,8 +104,8 @@ def _of_vacuum(costs: list[_Cost]) -> Iterator[str]:
 
 def _furthest(costs: list[_Cost]) -> tuple[_Cost | None, _Cost | None]:
     """Return who holds back vacuum of tables furthest, and who that of catalogs."""
-    tables = max((cost for cost in costs if not cost.catalogs_only), key=lambda cost: cost.by, default=None)
-    catalogs = max((cost for cost in costs if cost.catalogs_only), key=lambda cost: cost.by, default=tables)
+    tables = max((cost for cost in costs if not cost.catalogs_only), key=lambda cost: cost.weight, default=None)
+    catalogs = max((cost for cost in costs if cost.catalogs_only), key=lambda cost: cost.weight, default=tables)
     return tables, tables if tables and catalogs and tables.by >= catalogs.by else catalogs
 
 
@@ -107,20 +114,27 @@ def _costs(snapshot: Snapshot, options: Options | None) -> Iterator[_Cost]:
     server = snapshot.server
     if _feeds_back(server):
         for session in (*snapshot.clients, *_snapshot_takers(snapshot)):
-            age = session.transaction.horizon_age if session.transaction else None
-            if age is not None and (options is None or options.looks_at(session)):
-                yield _Cost(age, f"session {session.id}", _sentence(_session(session), server, session.database, age))
+            held = session.transaction or Transaction()
+            if held.horizon_age is not None and (options is None or options.looks_at(session)):
+                yield _of_session(session, held, held.horizon_age, server)
     for prepared in snapshot.prepared:
         stand_in = Session(0, user=prepared.user, database=prepared.database)
         if prepared.horizon_age is not None and (options is None or options.looks_at(stand_in)):
             sentence = _sentence(_prepared(prepared), server, prepared.database, prepared.horizon_age)
-            yield _Cost(prepared.horizon_age, f"prepared transaction {prepared.id}", sentence)
+            who = f"prepared transaction {prepared.id}"
+            yield _Cost(prepared.horizon_age, who, sentence, is_cause=True, age=prepared.age or 0.0)
     clients: dict[int | None, str | None] = {s.id: s.client for s in snapshot.sessions}
     for holder in snapshot.holders:
         is_unused = holder.kind is HolderKind.SLOT and holder.pid is None
         who = f"{WORDS[holder.kind]} {holder.name}"
         sentence = _of_holder(holder, server, clients.get(holder.pid))
         yield _Cost(holder.horizon_age, who, sentence, holder.catalogs_only, is_unused)
+
+
+def _of_session(session: Session, held: Transaction, by: int, server: Server) -> _Cost:
+    sentence = _sentence(_session(session), server, session.database, by)
+    open_for = held.age if held.age is not None else session.state_age
+    return _Cost(by, f"session {session.id}", sentence, is_cause=held.horizon_is_own, age=open_for or 0.0)
 
 
 def _snapshot_takers(snapshot: Snapshot) -> Iterator[Session]:

@@ -74,6 +74,21 @@ def test_the_oldest_is_named_with_what_it_holds_back_and_where() -> None:
     ]
 
 
+def test_of_those_that_hold_it_back_as_far_the_one_whose_own_transaction_it_is_is_named() -> None:
+    """Every snapshot heeds the oldest transaction that is open: a statement that has just begun holds back as far."""
+    waits_long = idle(FAR, id=2)
+    guilty = session(
+        State.IDLE_IN_TRANSACTION,
+        id=3,
+        in_state=60.0,
+        transaction=Transaction(60.0, horizon_age=FAR, horizon_is_own=True),
+    )
+    fresh = session(State.ACTIVE, id=4, transaction=Transaction(1.0, snapshot=True, horizon_age=FAR))
+    assert said(fresh, waits_long, guilty)[0].startswith("session 3 ")
+    assert said(fresh, waits_long)[0].startswith("session 2 ")  # the other one has ended meanwhile
+    assert said(fresh, prepared=(prepared(age=3.0, horizon_age=FAR),))[0].startswith("prepared transaction ")
+
+
 def test_a_prepared_transaction_may_be_the_oldest() -> None:
     (line,) = said(idle(WORTH), prepared=(prepared(age=3600.0, horizon_age=FAR),))
     assert line == "prepared transaction gid1, left for 1h00m, holds back vacuum in database shop by 1.2M transactions"

@@ -43,6 +43,17 @@ def test_a_snapshot_that_is_kept_holds_back_vacuum_and_a_reader_between_statemen
     assert horizon(taken, reads.id) is None
 
 
+def test_a_writer_is_told_from_those_who_only_heed_it(postgres_any: Running, auditor: str) -> None:
+    keeper = "begin isolation level repeatable read"
+    with postgres_any.session(None, "begin", "select txid_current()") as writes:
+        burn(postgres_any)
+        with postgres_any.session(None, keeper, "select 1") as heeds:
+            taken = take(postgres_any, auditor)
+    assert horizon(taken, writes.id) == horizon(taken, heeds.id)
+    own = [postgresql.session(taken, one.id).transaction for one in (writes, heeds)]
+    assert [held and held.horizon_is_own for held in own] == [True, False]
+
+
 def test_a_vacuum_holds_back_nobody(postgres_any: Running, auditor: str) -> None:
     slow = ("set vacuum_cost_delay = 100", "set vacuum_cost_limit = 1")
     with postgres_any.session(None, *slow) as client:

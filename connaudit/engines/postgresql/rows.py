@@ -50,7 +50,7 @@ class SessionRow(NamedTuple):
     transaction_age: bytes | None
     query_age: bytes | None
     state_age: bytes | None
-    writes: bytes
+    own_age: bytes | None
     snapshot: bytes
     horizon_age: bytes | None
     query_id: bytes | None

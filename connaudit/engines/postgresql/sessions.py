@@ -184,9 +184,10 @@ def _transaction(row: SessionRow, lock: LockRow | None, details: Details) -> Tra
     passed_over = row.pid in details.vacuums  # procarray.c: no other VACUUM heeds the snapshot of one
     return Transaction(
         age=age(row.transaction_age),
-        writes=row.writes == b"t",
+        writes=row.own_age is not None,
         snapshot=row.snapshot == b"t" and not passed_over,
         horizon_age=None if passed_over else number(row.horizon_age),
+        horizon_is_own=not passed_over and row.own_age is not None and row.own_age == row.horizon_age,
         locks=None if details.locks is None else int(lock.relations) if lock else 0,
         strongest_lock=STRONGEST[strongest - 1] if strongest else None,
     )
