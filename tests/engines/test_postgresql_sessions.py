@@ -323,7 +323,8 @@ def test_of_several_prepared_transactions_it_is_told_which_one_is_waited_for(
         one.start("update p set n = 2 where id = 1")
         two.start("update p set n = 2 where id = 2")
         three.start("insert into q values (1)")
-        four.start("alter table p add m int")
+        until(lambda: waits_of(snapshot(target(own)), one, two, three))
+        four.start("alter table p add m int")  # before them it would be what they wait for
         found = until(lambda: waits_of(snapshot(target(own)), one, two, three, four))
     assert all(0 in (wait.blocked_by or ()) for wait in found)
     # Several of them hold a lock on the table that is to be altered.
