@@ -1,12 +1,14 @@
 """Standbys: a second server that follows the first, and one that is none but as far as its primary can tell."""
 
 import struct
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from psycopg import pq
+from psycopg.pq.abc import PGconn
 
 from tests.conftest import Start
 from tests.engines.restarting import environment_of, start_again
@@ -43,18 +45,32 @@ def _login(primary: Running) -> str:
 def standby(primary: Running, name: str, slot: str = "") -> Iterator[int]:
     """Receive WAL as a standby with an old transaction does that sends feedback; yield the walsender's pid.
 
-    It is a walsender's client that says which transactions it still needs, and takes no second server to start.
+    It is a walsender's client that says which transactions it still needs, and takes no second server to start. It says
+    so again and again, as standbys do: a walsender forgets it when it has to catch up with invalidations.
     """
     ((xmin, wal),) = primary.ask("select txid_snapshot_xmin(txid_current_snapshot()), pg_current_wal_lsn()::text")
     connection = pq.PGconn.connect(f"{_login(primary)} application_name={name} replication=true".encode())
+    over = threading.Event()
     try:
         assert connection.status == pq.ConnStatus.OK, connection.error_message
         through = f"SLOT {slot} " if slot else ""
         told = connection.exec_(f"START_REPLICATION {through}PHYSICAL {wal}".encode())
         assert told.status == pq.ExecStatus.COPY_BOTH, told.error_message
+        feedback = threading.Thread(target=_feed_back, args=(connection, xmin, over))
+        feedback.start()
+        try:
+            yield connection.backend_pid
+        finally:
+            over.set()
+            feedback.join()
+    finally:
+        connection.finish()
+
+
+def _feed_back(connection: PGconn, xmin: int, over: threading.Event) -> None:
+    while True:
         now = int((time.time() - _EPOCH) * 1_000_000)
         connection.put_copy_data(struct.pack("!cqIIII", b"h", now, xmin & 0xFFFFFFFF, xmin >> 32, 0, 0))
         connection.flush()
-        yield connection.backend_pid
-    finally:
-        connection.finish()
+        if over.wait(0.2):
+            return
