@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from connaudit.errors import HistoryError, NoHistory
 from connaudit.history.database import SCHEMA, Result, Row, Work
@@ -71,20 +72,27 @@ class File:
         busy = BUSY if seconds is None else min(BUSY, seconds / ATTEMPTS)
         with self._failures():
             _prepare(path, create=create)
-            self._connection = sqlite3.connect(path, timeout=busy, isolation_level=None)
+            sealed = not create and _is_sealed(path)
+            where = f"file:{quote(str(path))}?mode=ro&immutable=1" if sealed else path
+            self._connection = sqlite3.connect(where, uri=sealed, timeout=busy, isolation_level=None)
             try:
-                self._set_up(path)
+                self._refuse_strangers()
+                self._expect_tables(path) if sealed else self._set_up(path)
             except BaseException:
                 self._connection.close()
                 raise
 
     def _set_up(self, path: Path) -> None:
         """Make a new file ours, and an old one new."""
-        self._refuse_strangers()
         self._connection.execute("pragma auto_vacuum = incremental")  # heard only while the file is empty
         self._journal("delete" if is_remote(path) else "wal")
         if self._number("user_version") < SCHEMA:
             self.write(lambda _: self._migrate())
+
+    def _expect_tables(self, path: Path) -> None:
+        """Raise NoHistory for a file that nobody has begun."""
+        if not self._number("user_version"):
+            raise _none(path)
 
     def _number(self, name: str) -> int:
         return int(self._connection.execute(f"pragma {name}").fetchone()[0])
@@ -181,10 +189,24 @@ def _prepare(path: Path, *, create: bool) -> None:
     """Make the directory and the file, for their owner alone: names of applications and clients are personal data."""
     if not create:
         if not path.exists():
-            raise NoHistory(f"{path}: there is no history yet", hint="connaudit record begins one")
+            raise _none(path)
         return
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+
+
+def _none(path: Path) -> NoHistory:
+    return NoHistory(f"{path}: there is no history yet", hint="connaudit record begins one")
+
+
+def _is_sealed(path: Path) -> bool:
+    """Return whether a history can be read and nobody writes it: a copy, or one on a read-only file system.
+
+    What was written last may lie in a file beside it, which cannot be taken in where nothing may be written.
+    """
+    beside = path.with_name(f"{path.name}-wal")
+    is_whole = not beside.exists() or not beside.stat().st_size
+    return is_whole and os.access(path, os.R_OK) and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK))
 
 
 def _is_busy(error: sqlite3.Error) -> bool:

@@ -487,6 +487,25 @@ def test_whoever_holds_the_lock_for_ever_is_not_waited_for(tmp_path: Path, monke
         history.record({"prod": look()}, BEGIN)
 
 
+def test_a_history_that_may_only_be_read_is_read_and_nothing_is_laid_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a b?#%.db"
+    with store.open(path) as history:
+        history.record({"prod": look()}, BEGIN)
+    # As on a read-only file system: the superuser, who may run the tests, could write to any other.
+    monkeypatch.setattr(os, "access", lambda _, mode: mode == os.R_OK)
+    with store.open(path, create=False) as history:
+        assert [known.name for known in history.targets()] == ["prod"]
+        with pytest.raises(HistoryError, match="readonly") as refused:
+            history.record({"prod": look()}, BEGIN + MINUTE)
+        assert "may not be written" in (refused.value.hint or "")
+        assert list(tmp_path.iterdir()) == [path]
+    path.write_bytes(b"")
+    with pytest.raises(NoHistory):
+        store.open(path, create=False)
+
+
 def test_where_a_history_lies_if_nobody_says() -> None:
     units = {"STATE_DIRECTORY": "/var/lib/connaudit:/var/lib/other"}
     assert store.default_path(units, "/srv/ann", root=False) == Path("/var/lib/connaudit/history.db")
