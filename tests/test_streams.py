@@ -170,7 +170,15 @@ def test_a_full_disk_is_said_in_one_line(postgres: Running) -> None:
     assert result.err == "connaudit: cannot write output: No space left on device [output]\n"
 
 
-HELPS = [["--help"], ["--version"], ["count", "-h"], ["leaks", "-h"], ["history", "-h"], ["watch", "count", "-h"]]
+HELPS = [
+    ["--help"],
+    ["--version"],
+    ["count", "-h"],
+    ["leaks", "-h"],
+    ["history", "-h"],
+    ["watch", "-h"],
+    ["watch", "count", "-h"],
+]
 
 
 @pytest.mark.parametrize("words", HELPS)

@@ -15,9 +15,10 @@ from connaudit.dataclass import dataclass
 from connaudit.errors import UsageError
 from connaudit.options import Sql
 from connaudit.report import Status, Value
-from connaudit.units import format_duration, parse_duration
+from connaudit.units import format_duration, parse_duration, round_duration
 
 PREFIX = "CONNAUDIT_"
+LONGEST_WAIT = 20 * 86400.0  # seconds; epoll knows 31 bits of milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,14 @@ def positive_duration(text: str) -> float:
     seconds = parse_duration(text)
     if seconds <= 0:
         raise ValueError("the time must be above zero")
+    return seconds
+
+
+def patience(text: str) -> float:
+    """Read how long is waited: no longer than what the system can wait for at once."""
+    seconds = positive_duration(text)
+    if seconds > LONGEST_WAIT:
+        raise ValueError(f"nobody waits longer than {round_duration(LONGEST_WAIT)}")
     return seconds
 
 
@@ -139,8 +148,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "allow-partial", ("--allow-partial",), "judge what is visible: hidden sessions are no UNKNOWN", switch=True
     ),
-    Setting("timeout", ("-t", "--timeout"), "per target, DNS to last row", positive_duration, "DUR", 10.0),
-    Setting("deadline", ("--deadline",), "for the whole run", positive_duration, "DUR"),
+    Setting("timeout", ("-t", "--timeout"), "per target, DNS to last row", patience, "DUR", 10.0),
+    Setting("deadline", ("--deadline",), "for the whole run", patience, "DUR"),
     Setting("jobs", ("-j", "--jobs"), "targets at once, one connection each", whole(1), "N"),
     Setting("format", ("-f", "--format"), "how the report is written", format_name, "FORMAT", "table"),
     Setting("json", ("--json",), "the same as -f json", switch=True),

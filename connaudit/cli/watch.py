@@ -18,7 +18,7 @@ from connaudit.cli.helpful import Helpful
 from connaudit.cli.planning import Invocation, muster, set_up
 from connaudit.cli.sampling import Pace
 from connaudit.cli.screen import Keys, Screen
-from connaudit.cli.settings import SETTINGS, Setting, Sources, Values, fail_on, positive_duration, whole
+from connaudit.cli.settings import SETTINGS, Setting, Sources, Values, fail_on, patience, positive_duration, whole
 from connaudit.cli.watching import Look, Watch
 from connaudit.diagnostics import NAMES, Diagnostic, diagnostic
 from connaudit.errors import HistoryError, UsageError
@@ -42,7 +42,7 @@ The exit status is that of the last verdict.
 
 def interval(text: str) -> float:
     """Read how often to look."""
-    seconds = positive_duration(text)
+    seconds = patience(text)
     if seconds < SHORTEST:
         raise ValueError(f"no more than one sample in {format_duration(SHORTEST)}")
     return seconds
@@ -56,7 +56,7 @@ OWN = (
 )
 
 
-class Group(click.Group):
+class Group(Helpful, click.Group):
     """The checks to choose from; a first word that is none of them is a TARGET."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
