@@ -5,7 +5,7 @@ again, which were opened meanwhile, and which went away. MySQL does not tell whe
 known only of those that appear within a series, and only to the look.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import field
 from typing import Any
 
@@ -14,7 +14,7 @@ from connaudit.snapshot import Session, Snapshot, State
 from connaudit.units import instant
 
 CLOCK = 0.05  # seconds by which the same instant may differ between two looks: times are told in milliseconds
-WHOLE_SECONDS = 1.5  # the same where ages are told in whole seconds
+WHOLE_SECONDS = 1.5  # the same where an age is told in whole seconds: MySQL does of some sessions, and not of others
 RESTARTED = 5.0  # seconds by which two reports of one server's start may differ: MySQL's is taken from its uptime
 
 
@@ -59,14 +59,13 @@ def since_restart(snapshots: Sequence[Snapshot]) -> Sequence[Snapshot]:
 
 def lives(snapshots: Sequence[Snapshot]) -> list[Life]:
     """Return the life of every client's connection but our own, in the order in which they were first seen."""
-    clock = _clock(snapshots)
     tracks: dict[Any, _Track] = {}
     for number, snapshot in enumerate(snapshots):
         at = instant(snapshot.taken_at)
         before = instant(snapshots[number - 1].taken_at) if number else None
         for session in snapshot.clients:
             track = tracks.setdefault(_identity(session), _Track(session, before))
-            track.see(session, number, at, clock)
+            track.see(session, number, at)
     looks = [instant(snapshot.taken_at) for snapshot in snapshots]
     return [track.life(looks) for track in tracks.values()]
 
@@ -74,11 +73,6 @@ def lives(snapshots: Sequence[Snapshot]) -> list[Life]:
 def _identity(session: Session) -> tuple[int, str | None]:
     """Tell connections apart: PostgreSQL gives process ids again, MySQL numbers its connections."""
     return session.id, session.started_at
-
-
-def _clock(snapshots: Iterable[Snapshot]) -> float:
-    ages = [s.state_age for snapshot in snapshots for s in snapshot.clients if s.state_age is not None]
-    return CLOCK if any(not age.is_integer() for age in ages) else WHOLE_SECONDS
 
 
 @dataclass(slots=True)
@@ -93,7 +87,7 @@ class _Track:
     longest: float = 0.0
     at_work: bool = False  # in the last look
 
-    def see(self, session: Session, number: int, at: float, clock: float) -> None:
+    def see(self, session: Session, number: int, at: float) -> None:
         self.session, self.last = session, number
         if self.opened is None:
             told = session.connection_age
@@ -101,6 +95,7 @@ class _Track:
         self.at_work = session.state not in (State.IDLE, None)
         if session.state is State.IDLE and session.state_age is not None:
             since = at - session.state_age
+            clock = WHOLE_SECONDS if session.state_age.is_integer() else CLOCK
             if not self.idles or since > self.idles[-1] + clock:
                 self.idles.append(since)
             self.longest = max(self.longest, session.state_age)

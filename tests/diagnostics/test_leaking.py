@@ -378,6 +378,15 @@ def test_a_pid_that_was_given_again_is_another_connection() -> None:
     assert [(life.gone is None, life.used_again) for life in found] == [(False, 0), (True, 0)]
 
 
+def test_a_session_whose_age_is_told_in_whole_seconds_beside_exact_ones_was_not_used_for_that() -> None:
+    """MySQL tells exactly since when a session is idle once it has run something."""
+    taken = [
+        snapshot(session(id=2, in_state=60.2 + t), session(id=3, in_state=float(floor(30.5 + t))), taken_at=at)
+        for t, at in ((0.0, "2026-11-22T10:58:01.0Z"), (2.7, "2026-11-22T10:58:03.7Z"), (5.4, "2026-11-22T10:58:06.4Z"))
+    ]
+    assert [life.used_again for life in lives(taken)] == [0, 0]
+
+
 def test_evidence_of_a_group_that_is_gone_is_kept() -> None:
     whole = recording("thread_per_task").snapshots
     empty = replace(whole[-1], sessions=(), taken_at="2026-11-22T10:52:30.000Z")
