@@ -8,7 +8,7 @@ import time
 import pytest
 
 from connaudit.engines import Budget
-from connaudit.engines.mysql import take
+from connaudit.engines.mysql import follow, take
 from connaudit.engines.mysql.attempt import Attempt
 from connaudit.errors import NameUnknown, Refused, TimedOut
 from connaudit.snapshot import Fact, Snapshot
@@ -185,3 +185,11 @@ def test_a_bug_is_not_passed_off_as_a_failure(mariadb: Running, monkeypatch: pyt
     monkeypatch.setattr("connaudit.engines.mysql.visit.read", broken)
     with pytest.raises(ZeroDivisionError):
         failure(target(mariadb))
+
+
+def test_a_visit_that_has_ended_when_all_is_closed_leaves_no_session_behind(mariadb: Running) -> None:
+    visits = follow([target(mariadb)], ALL)
+    visits.begin(0, Budget(5, time.monotonic() + 5))
+    until(lambda: not [each for each in threading.enumerate() if each.name.startswith("connaudit ")])
+    visits.close()  # and nobody has asked what came of it
+    until(lambda: mariadb.ask(OURS) == [(0,)])

@@ -86,9 +86,10 @@ class _Visits(Follower):
         """Yield those whose time is up; their threads are left behind, and their places given to others."""
         now = time.monotonic()
         for index in [index for index, attempt in self._attempts.items() if attempt.ends <= now]:
-            attempt = self._attempts.pop(index)
-            failure = attempt.timed_out()
-            attempt.abort()
+            failure = self._attempts[index].timed_out()
+            if not self._attempts[index].abort():
+                continue  # it has ended by now, and what came of it is about to be told
+            del self._attempts[index]
             self._visitors[index] = self._visitors[index].another()
             yield index, failure
 
@@ -102,8 +103,7 @@ class _Visits(Follower):
         return bool(self._attempts)
 
     def close(self) -> None:
-        for attempt in self._attempts.values():
-            attempt.abort()
         for index, visitor in enumerate(self._visitors):
-            if index not in self._attempts:  # those that are visited end in their threads
+            attempt = self._attempts.get(index)
+            if not (attempt and attempt.abort()):  # those that are visited end in their threads
                 visitor.leave()

@@ -24,6 +24,7 @@ class Attempt:
         self._lock = threading.Lock()
         self._handle: socket.socket | None = None
         self._aborted = False
+        self._ended = False
 
     def enter(self, stage: str) -> None:
         """Note that a stage begins: dns, tcp, tls, login or query; one entered again goes on."""
@@ -62,19 +63,22 @@ class Attempt:
             self._release()
             self._handle = socket.fromfd(sock.fileno(), sock.family, sock.type)  # an SSLSocket knows no dup()
 
-    def abort(self) -> None:
-        """End it from outside: whatever reads or writes on the socket returns at once."""
+    def abort(self) -> bool:
+        """End it from outside: whatever reads or writes on the socket returns at once; False: it has ended already."""
         with self._lock:
             self._aborted = True
             if self._handle:
                 with contextlib.suppress(OSError):  # not connected, or ended by the other side
                     self._handle.shutdown(socket.SHUT_RDWR)
             self._release()
+            return not self._ended
 
-    def release(self) -> None:
-        """Let go of the socket."""
+    def end(self) -> bool:
+        """Let go of the socket, whose connection stays open; False: it was aborted, and does not."""
         with self._lock:
+            self._ended = True
             self._release()
+            return not self._aborted
 
     def _release(self) -> None:
         if self._handle:

@@ -45,8 +45,8 @@ class Visitor:
             error.__cause__ = error.__context__ = None
             return error.with_traceback(None)
         finally:
-            attempt.release()
-            if not can_stay:
+            is_open = attempt.end()
+            if not (can_stay and is_open):
                 self.leave()
         return snapshot
 
