@@ -12,7 +12,7 @@ from connaudit.cli.schema import names, schema
 from connaudit.diagnostics import NAMES
 from connaudit.diagnostics.count import SPOKEN
 from tests.cli import Result, connaudit
-from tests.servers import Running
+from tests.servers import Role, Running
 
 BLOCKING = ("count", "idle-tx", "long-queries", "blocking", "check")
 NOWHERE = "postgresql://m@127.0.0.1:1/d"
@@ -146,6 +146,19 @@ def test_lists_follow_their_schemas(command: str, tmp_path: Path) -> None:
     assert follows(connaudit(*words, "--json"), command)["rows"]
     for line in connaudit(*words, "-f", "ndjson").out.splitlines():
         validator(command, "ndjson").validate(json.loads(line))
+
+
+@pytest.mark.parametrize("password", ["status", "target", "connections", "00000"])
+def test_a_password_that_is_a_word_of_ours_or_a_number_spoils_no_report(postgres: Running, password: str) -> None:
+    role = Role(f"weak_{password}", password)
+    postgres.ask(f"create role {role.name} login password '{password}' in role pg_monitor")
+    try:
+        document = audited("count", postgres.url(role))
+        told = connaudit("count", "-f", "prometheus", env={"DATABASE_URL": postgres.url(role)})
+    finally:
+        postgres.ask(f"drop role {role.name}")
+    assert document["targets"][0]["error"] is None
+    assert "***" not in json.dumps(document) + told.out
 
 
 def test_what_the_schema_does_not_list_is_found_by_these_tests(postgres: Running) -> None:

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -343,3 +344,13 @@ def test_nohup_is_respected() -> None:
         process.communicate(timeout=20)
         connection.close()
     assert process.returncode == 3
+
+
+@pytest.mark.parametrize("password", ["s3cr3t-%", "hunter", "123456"])
+def test_a_password_is_cut_out_of_what_others_put_a_url_into(postgres: Running, password: str) -> None:
+    name = f"for postgresql://app:{password}@db/shop"
+    nowhere = f"postgresql://u:{quote(password, safe='')}@127.0.0.1:1/d"  # whose password it is
+    with postgres.session(postgres.app, application_name=name):
+        result = connaudit("count", "env:DATABASE_URL", "env:OTHER", "-v", env={**env(postgres), "OTHER": nowhere})
+    assert "for postgresql://app:***@db/shop" in result.out
+    assert password not in result.out + result.err

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterable, Mapping
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from connaudit.targets import Target
 
 LEAST_SECRET = 5  # characters; a shorter one would be found in half of all words
+LONGEST_WORD = 16  # characters of what may be a word of ours
 
 
 def carries_unicode(environment: Mapping[str, str], stream: TextIO | None) -> bool:
@@ -41,17 +43,27 @@ def terminal_width(environment: Mapping[str, str], stream: TextIO | None) -> int
 def scrubbed(text: str, public: Iterable[str] = ()) -> str:
     """Return text in which every known secret, plain or percent-encoded, is `***`: the last thing before a write.
 
-    A password that is also somebody's name (`public`) hides nothing by being cut out of a table.
+    A password that is also somebody's name (`public`) hides nothing by being cut out of a table. One that is a plain
+    word or number is cut out only where a password stands: it may be a key or a number of ours, too.
     """
     from connaudit.targets import Secret
 
     open_words = set(public)
     for secret in Secret.known:
         value = secret.reveal()
-        if len(value) >= LEAST_SECRET and value not in open_words:
+        if len(value) < LEAST_SECRET or value in open_words:
+            continue
+        if not _is_plain(value):
             for form in {value, _percent_encoded(value)}:
                 text = text.replace(form, "***")
+        elif value in text:
+            text = re.sub(rf"(?<=:){value}(?=@)|(?<=password=){value}\b", "***", text)
     return text
+
+
+def _is_plain(secret: str) -> bool:
+    """Return whether a secret may be a word that we write ourselves, or a number."""
+    return len(secret) < LONGEST_WORD and secret.isascii() and (secret.isdigit() or secret.replace("_", "").isalpha())
 
 
 def public_words(targets: "Iterable[Target]") -> set[str]:
