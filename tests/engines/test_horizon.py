@@ -89,6 +89,20 @@ def test_a_slot_that_nobody_reads_holds_back_catalogs_whoever_looks(postgres_any
         assert (holder.inactive_for is not None) is (server.version >= (17,))
 
 
+@pytest.mark.kinds("postgres", since=(13,))
+def test_a_slot_that_lost_its_wal_holds_back_nothing(postgres_any: Running, start: Start) -> None:
+    server = start(postgres_any, wal_level="logical", max_slot_wal_keep_size="1MB", max_wal_size="32MB")
+    server.ask("select pg_create_logical_replication_slot('lost', 'pgoutput')")
+    burn(server)
+    assert [holder.name for holder in take(server).holders] == ["lost"]
+    for _ in range(4):
+        burn(server)
+        server.ask("select pg_switch_wal()")
+    server.ask("checkpoint")
+    assert server.ask("select wal_status, catalog_xmin is not null from pg_replication_slots") == [("lost", True)]
+    assert take(server).holders == ()
+
+
 def test_a_standby_holds_back_vacuum_by_its_walsender(postgres_any: Running) -> None:
     with standby(postgres_any, "east") as walsender:
         burn(postgres_any)

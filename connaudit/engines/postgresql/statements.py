@@ -231,7 +231,8 @@ PREPARED = {
 
 # Who holds back vacuum without a transaction, and whose transaction does not: a VACUUM is passed over by others. A slot
 # holds it back in all databases. Of a walsender with a slot, the slot has what its standby asks for; a logical one is
-# passed over, too. Standbys without a slot stand in the list of sessions. `kind` is slot or vacuum.
+# passed over, too. Standbys without a slot stand in the list of sessions. A slot that lost its WAL keeps its numbers
+# and holds back nothing any more. `kind` is slot or vacuum.
 HOLDERS = {
     12: """
         select 'slot' as kind, slot_name as name, active_pid as pid, slot_type = 'physical' as physical,
@@ -242,12 +243,23 @@ HOLDERS = {
         select 'vacuum', null, pid, null, null, null, null
         from pg_stat_get_progress_info('VACUUM')
     """,
+    13: """
+        select 'slot' as kind, slot_name as name, active_pid as pid, slot_type = 'physical' as physical,
+               age(xmin) as horizon_age, age(catalog_xmin) as catalog_age, null::float8 as inactive_for
+        from pg_get_replication_slots()
+        where (xmin is not null or catalog_xmin is not null)
+          and wal_status is distinct from 'lost'
+        union all
+        select 'vacuum', null, pid, null, null, null, null
+        from pg_stat_get_progress_info('VACUUM')
+    """,
     17: """
         select 'slot' as kind, slot_name as name, active_pid as pid, slot_type = 'physical' as physical,
                age(xmin) as horizon_age, age(catalog_xmin) as catalog_age,
                date_part('epoch', clock_timestamp() - inactive_since) as inactive_for
         from pg_get_replication_slots()
-        where xmin is not null or catalog_xmin is not null
+        where (xmin is not null or catalog_xmin is not null)
+          and wal_status is distinct from 'lost'
         union all
         select 'vacuum', null, pid, null, null, null, null
         from pg_stat_get_progress_info('VACUUM')
