@@ -45,9 +45,9 @@ def test_ages_and_names_are_written_as_ever(postgres_any: Running, set_for_odd: 
 
 
 def test_only_our_own_time_limits_end_what_we_ask(postgres_any: Running, set_for_odd: Set) -> None:
-    set_for_odd(statement_timeout=100, lock_timeout="'1min'", exit_on_error="on")
+    set_for_odd(statement_timeout=400, lock_timeout="'1min'", exit_on_error="on")
     if postgres_any.version >= (17,):
-        set_for_odd(transaction_timeout=100)
+        set_for_odd(transaction_timeout=400)
     with Following([target(postgres_any, ODD)], frozenset({Fact.SESSIONS})) as kept:
         sample(kept)
         with postgres_any.session(postgres_any.superuser, "begin", "lock table pg_database"):
