@@ -18,7 +18,7 @@ from connaudit.engines.postgresql.rows import (
 from connaudit.engines.postgresql.text import decode, decode_name, unescape
 from connaudit.snapshot import Kind, Session, State, Transaction, Wait
 
-CUT = 800  # bytes of a query; the statement TEXTS cuts there
+CUT = 640  # bytes of a query; the statement TEXTS cuts there
 NEVER_RAN = b"<command string not enabled>"  # what pg_stat_get_backend_activity says for an empty text
 STRONGEST = (
     "AccessShareLock",

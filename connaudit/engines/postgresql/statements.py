@@ -188,7 +188,7 @@ SESSIONS = {
 TEXTS = {
     12: """
         select pg_stat_get_backend_pid(b.id) as pid,
-               substring(textsend(b.query), 1, 800) as query,
+               substring(textsend(b.query), 1, 640) as query,
                octet_length(b.query) as length
         from (
             select id, pg_stat_get_backend_activity(id) as query
