@@ -229,6 +229,18 @@ def test_a_long_text_is_cut_between_characters_and_marked(postgres: Running, tex
     assert found.query_truncated == (len(text.encode()) > 640)
 
 
+@pytest.mark.parametrize(("size", "shown"), [(300, 299), ("64kB", 800)])
+def test_a_server_may_keep_texts_of_any_length(
+    postgres_any: Running, start: Start, size: int | str, shown: int
+) -> None:
+    server = start(postgres_any, track_activity_query_size=size)
+    text = "select 'x' as " + "y" * 2000
+    with server.session(None, text) as long, server.session(None, "select 'z'") as short:
+        taken = take(server)
+    assert (session(taken, long.id).query, session(taken, long.id).query_truncated) == (text[:shown], True)
+    assert (session(taken, short.id).query, session(taken, short.id).query_truncated) == ("select 'z'", False)
+
+
 def test_a_dropped_role_is_shown_by_its_number(postgres_any: Running) -> None:
     postgres_any.ask("create role passing superuser login password 'by'")
     with postgres_any.session(type(postgres_any.app)("passing", "by")) as client:

@@ -173,3 +173,14 @@ def age(raw: bytes | None) -> float | None:
 def number(raw: bytes | None) -> int | None:
     """Return a whole number, None for null."""
     return None if raw is None else int(raw)
+
+
+def size(raw: bytes) -> int:
+    """Return the bytes that a setting says; before 16 the server's pg_size_bytes does not take its own `1500B`.
+
+    >>> size(b"1kB"), size(b"1500B")
+    (1024, 1500)
+    """
+    digits = raw.rstrip(b"BkMGT")
+    power: int = (b"B", b"kB", b"MB", b"GB", b"TB").index(raw[len(digits) :])
+    return int(digits) << 10 * power

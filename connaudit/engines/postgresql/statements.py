@@ -78,7 +78,7 @@ SERVER = {
                current_setting('superuser_reserved_connections') as reserved_superuser,
                current_setting('reserved_connections', true) as reserved,
                current_setting('max_wal_senders') as max_wal_senders,
-               pg_size_bytes(current_setting('track_activity_query_size')) as query_size,
+               current_setting('track_activity_query_size') as query_size,
                current_setting('server_encoding') as encoding,
                concat_ws(' ',
                    case when current_setting('rds.extensions', true) is not null then 'rds' end,

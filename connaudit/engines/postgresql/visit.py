@@ -26,6 +26,7 @@ from connaudit.engines.postgresql.rows import (
     moment,
     number,
     read,
+    size,
 )
 from connaudit.engines.postgresql.sessions import Details, Names, names, session, waits
 from connaudit.engines.postgresql.text import decode_name
@@ -176,7 +177,7 @@ def _details(server: ServerRow, rows: list[SessionRow], told: dict[str, Result],
     prepared = {row.transaction: decode_name(row.gid, known.encoding) for row in left}
     return Details(
         names=known,
-        query_size=int(server.query_size),
+        query_size=size(server.query_size),
         texts={row.pid: row for row in read(told.get("texts"), TextRow)} if "texts" in told else None,
         locks={row.pid: row for row in read(told.get("locks"), LockRow)} if "locks" in told else None,
         waits=waits(waiters, leaders, prepared, known.encoding) if "waiters" in told else None,
