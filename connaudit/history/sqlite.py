@@ -77,7 +77,10 @@ class File:
             self._connection = sqlite3.connect(where, uri=sealed, timeout=busy, isolation_level=None)
             try:
                 self._refuse_strangers()
-                self._expect_tables(path) if sealed else self._set_up(path)
+                if sealed:
+                    self._expect_tables(path)
+                else:
+                    self._set_up(path)
             except BaseException:
                 self._connection.close()
                 raise
